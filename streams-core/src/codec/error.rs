@@ -1,0 +1,43 @@
+//! What can be wrong with bytes.
+
+use std::fmt;
+
+/// Bytes that are not what they should be, or a value that has no bytes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The record has no value, and the payload needs one.
+    #[error(
+        "the record is a tombstone (its value is null), and this payload needs a value: \
+         handle the record type in a `#[default_handler]`, or don't send null"
+    )]
+    Tombstone,
+    /// The bytes can't be read.
+    #[error("can't decode {what}: {reason}")]
+    Decode {
+        /// The type that was asked for.
+        what: &'static str,
+        /// What the codec says.
+        reason: String,
+    },
+    /// The value can't be written.
+    #[error("can't encode {what}: {reason}")]
+    Encode {
+        /// The type that was given.
+        what: &'static str,
+        /// What the codec says.
+        reason: String,
+    },
+}
+
+impl CodecError {
+    /// Bytes that are not a `T`.
+    pub fn decode<T: ?Sized>(reason: impl fmt::Display) -> Self {
+        Self::Decode { what: std::any::type_name::<T>(), reason: reason.to_string() }
+    }
+
+    /// A `T` that has no form.
+    pub fn encode<T: ?Sized>(reason: impl fmt::Display) -> Self {
+        Self::Encode { what: std::any::type_name::<T>(), reason: reason.to_string() }
+    }
+}

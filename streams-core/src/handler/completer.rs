@@ -1,0 +1,97 @@
+//! Completing an event later, from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{EventContext, ExecutionState, HandlerError, Result};
+use crate::record::TopicPartition;
+
+/// What is left to do with the store when the work is done.
+pub type Finalize<S> =
+    Box<dyn FnOnce(&mut EventContext<S>) -> Result<ExecutionState> + Send + 'static>;
+
+/// Which event of which task a completion belongs to.
+///
+/// The incarnation tells a replayed event from the one before the abort: a completion of an earlier
+/// incarnation is ignored, because its event is processed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTicket {
+    /// The task's partition.
+    pub topic_partition: TopicPartition,
+    /// The record's offset; `None` for an interjection.
+    pub offset: Option<i64>,
+    /// How often the task was assigned or rewound.
+    pub incarnation: u64,
+}
+
+/// An event's completion, on its way to the thread that owns the partition.
+pub struct Completion<S: 'static> {
+    /// The event.
+    pub ticket: EventTicket,
+    /// Runs there, with the store, inside a transaction.
+    pub finalize: Finalize<S>,
+}
+
+impl<S: 'static> fmt::Debug for Completion<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+/// Takes completions to the thread that owns the partition.
+pub trait CompletionSink<S: 'static>: Send + Sync {
+    /// Hands the completion over. It never blocks: there is at most one for each event in flight.
+    fn complete(&self, completion: Completion<S>);
+}
+
+/// The promise to complete an event that returned [`ExecutionState::Incomplete`].
+///
+/// Dropped without [`Completer::complete`], it fails the event: a promise that nobody can keep any
+/// more must not hold the partition for ever.
+pub struct Completer<S: 'static> {
+    ticket: EventTicket,
+    sink: Option<Arc<dyn CompletionSink<S>>>,
+}
+
+impl<S: 'static> Completer<S> {
+    pub(super) fn new(ticket: EventTicket, sink: Arc<dyn CompletionSink<S>>) -> Self {
+        Self { ticket, sink: Some(sink) }
+    }
+
+    /// The event's place.
+    pub const fn ticket(&self) -> &EventTicket {
+        &self.ticket
+    }
+
+    /// Completes the event: `finalize` runs in the partition's thread, with the store, inside a
+    /// transaction, and says whether the event is done now.
+    pub fn complete(
+        mut self,
+        finalize: impl FnOnce(&mut EventContext<S>) -> Result<ExecutionState> + Send + 'static,
+    ) {
+        self.send(Box::new(finalize));
+    }
+
+    fn send(&mut self, finalize: Finalize<S>) {
+        if let Some(sink) = self.sink.take() {
+            sink.complete(Completion { ticket: self.ticket.clone(), finalize });
+        }
+    }
+}
+
+impl<S: 'static> Drop for Completer<S> {
+    fn drop(&mut self) {
+        self.send(Box::new(|_| {
+            Err(HandlerError::fail(
+                "the event's completer was dropped without completing it: \
+                 call `complete` on every path, also when the work failed",
+            ))
+        }));
+    }
+}
+
+impl<S: 'static> fmt::Debug for Completer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completer").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}

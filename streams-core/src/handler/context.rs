@@ -1,0 +1,189 @@
+//! What a handler sees: its partition's store, the event, and the ways out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Result, Topic};
+use crate::codec::{AsKey, CodecError, KeyCodec};
+use crate::record::{OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
+use crate::store::{Changelog, EventSeq, StateStore};
+
+/// A partition's store, the current event, and the ways out of it.
+///
+/// All that a handler forwards and all that it changes in the store is committed in one transaction
+/// with the event's offset, or not at all.
+pub struct EventContext<S: 'static> {
+    /// The partition's state.
+    pub store: S,
+    topic_partition: TopicPartition,
+    changelog: Arc<str>,
+    incarnation: u64,
+    input: Option<Record>,
+    outputs: Outputs,
+    event: EventSeq,
+    sink: Arc<dyn CompletionSink<S>>,
+}
+
+impl<S: StateStore> EventContext<S> {
+    /// A context for `topic_partition` with an empty store, whose changes go to `changelog`.
+    pub fn new(
+        topic_partition: TopicPartition,
+        changelog: Arc<str>,
+        sink: Arc<dyn CompletionSink<S>>,
+    ) -> Self {
+        Self {
+            store: S::create(&topic_partition),
+            topic_partition,
+            changelog,
+            incarnation: 0,
+            input: None,
+            outputs: Outputs::default(),
+            event: EventSeq::default(),
+            sink,
+        }
+    }
+
+    /// The partition whose event this is.
+    pub const fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The record; `None` in an interjection.
+    pub const fn input(&self) -> Option<&Record> {
+        self.input.as_ref()
+    }
+
+    /// The record's offset; `None` in an interjection.
+    pub fn offset(&self) -> Option<i64> {
+        self.input.as_ref().map(Record::offset)
+    }
+
+    /// Whether the clock made this event, and not a record.
+    pub const fn is_interjection(&self) -> bool {
+        self.input.is_none()
+    }
+
+    /// The record's key as a `K`. `None` if the record has no key, or in an interjection.
+    ///
+    /// # Errors
+    /// If the key's bytes are not a `K` (a `String` that is not UTF-8).
+    pub fn key<K: KeyCodec>(&self) -> Result<Option<K>, CodecError> {
+        self.input.as_ref().and_then(Record::key).map(K::decode_key).transpose()
+    }
+
+    /// Sends `event` to `topic`, in this event's transaction; the key's murmur2 hash decides the
+    /// partition, as in Kafka's Java client.
+    ///
+    /// # Errors
+    /// If the payload can't be encoded.
+    pub fn forward<E: Events, K: KeyCodec>(
+        &mut self,
+        topic: &Topic<E, K>,
+        key: &(impl AsKey<K> + ?Sized),
+        event: E,
+    ) -> Result<()> {
+        Ok(topic.write(&mut self.outputs, None, key, &event)?)
+    }
+
+    /// As [`EventContext::forward`], to a partition of the handler's choice.
+    ///
+    /// # Errors
+    /// If the payload can't be encoded.
+    pub fn forward_to_partition<E: Events, K: KeyCodec>(
+        &mut self,
+        topic: &Topic<E, K>,
+        partition: i32,
+        key: &(impl AsKey<K> + ?Sized),
+        event: E,
+    ) -> Result<()> {
+        Ok(topic.write(&mut self.outputs, Some(partition), key, &event)?)
+    }
+
+    /// Sends a record that no contract describes, in this event's transaction.
+    pub fn forward_record(&mut self, record: ProducerRecord) {
+        record.write_to(&mut self.outputs);
+    }
+
+    /// The promise to complete this event later, from any thread; return
+    /// [`ExecutionState::Incomplete`](super::ExecutionState::Incomplete) then.
+    pub fn completer(&self) -> Completer<S> {
+        Completer::new(self.ticket(), Arc::clone(&self.sink))
+    }
+
+    /// Fails this event: `return ctx.fail("..")` stops the application in good order.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn fail<T>(
+        &self,
+        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Result<T> {
+        Err(HandlerError::fail(reason))
+    }
+
+    fn ticket(&self) -> EventTicket {
+        EventTicket {
+            topic_partition: self.topic_partition.clone(),
+            offset: self.offset(),
+            incarnation: self.incarnation,
+        }
+    }
+}
+
+/// What the task does with its context.
+impl<S: StateStore> EventContext<S> {
+    /// Begins an event: a record's, or with `None` an interjection's.
+    pub(crate) fn begin(&mut self, input: Option<Record>) {
+        self.input = input;
+        self.event = self.event.next();
+    }
+
+    /// The number of the current event.
+    pub(crate) const fn event(&self) -> EventSeq {
+        self.event
+    }
+
+    /// Where the outputs of the current event begin.
+    pub(crate) const fn mark(&self) -> OutputMark {
+        self.outputs.mark()
+    }
+
+    /// Ends the event: its changes follow its outputs. Returns whether it had any effect.
+    pub(crate) fn seal(&mut self, since: OutputMark) -> Result<bool, CodecError> {
+        let partition = self.topic_partition.partition();
+        let mut changelog = Changelog::new(&mut self.outputs, &self.changelog, partition);
+        self.store.drain_changes(self.event, &mut changelog)?;
+        Ok(self.outputs.mark() != since)
+    }
+
+    /// Takes back the outputs since `since`, and the changes of the current event.
+    pub(crate) fn undo_event(&mut self, since: OutputMark) {
+        self.outputs.truncate(since);
+        self.store.undo_from(self.event);
+    }
+
+    /// What was forwarded and logged and is not sent yet.
+    pub(crate) const fn outputs_mut(&mut self) -> &mut Outputs {
+        &mut self.outputs
+    }
+
+    /// The task was rewound: completions of earlier events count no more.
+    pub(crate) const fn next_incarnation(&mut self) {
+        self.incarnation += 1;
+    }
+
+    /// See [`EventTicket::incarnation`].
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for EventContext<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventContext")
+            .field("topic_partition", &self.topic_partition)
+            .field("input", &self.input)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,29 @@
+//! What handlers see and say: [`EventContext`], [`ExecutionState`], and the routing table that
+//! `#[event_source]` verifies and generates.
+//!
+//! Pure: no async, no clock, no client. Handlers are synchronous and own their partition's store
+//! while they run.
+
+mod completer;
+mod context;
+mod error;
+mod events;
+mod routing;
+mod topic;
+
+pub use self::completer::{Completer, Completion, CompletionSink, EventTicket, Finalize};
+pub use self::context::EventContext;
+pub use self::error::{HandlerError, Result, Severity};
+pub use self::events::Events;
+pub use self::routing::{EventSource, Interjection, IntoOutcome, Outcome, Route, RoutingTable};
+pub use self::topic::Topic;
+
+/// How far an event is, when its handler returns without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutionState {
+    /// The event is done: its offset may be committed, with its outputs and changes.
+    Complete,
+    /// The event goes on elsewhere: a [`Completer`] taken from the context completes it, from any
+    /// thread. Its offset is not committed before that.
+    Incomplete,
+}

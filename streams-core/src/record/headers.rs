@@ -1,0 +1,181 @@
+//! Record headers in one buffer: in order, duplicates kept, values that may be null.
+//!
+//! A record's headers are read far more often than they are changed, and mostly only the record
+//! type is. So they stay encoded: a count and, one after the other, name and value with lengths.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// One header: its name, and its value if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name. Kafka asks for UTF-8 here, and nowhere else.
+    pub name: &'a str,
+    /// The value; `None` is Kafka's null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The headers of a record.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    encoded: Bytes,
+    count: usize,
+}
+
+impl Headers {
+    /// Headers from their names and values, in this order.
+    ///
+    /// # Panics
+    /// If a name or a value has more than `u32::MAX - 1` bytes, which no record can carry.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
+        let mut buffer = BytesMut::new();
+        let mut count = 0;
+        for (name, value) in pairs {
+            encode_header(&mut buffer, name, value);
+            count += 1;
+        }
+        Self { encoded: buffer.freeze(), count }
+    }
+
+    /// Takes over a buffer in this module's own form, which holds `count` headers.
+    pub(crate) const fn from_encoded(encoded: Bytes, count: usize) -> Self {
+        Self { encoded, count }
+    }
+
+    /// Appends a header. One of the same name may be there already.
+    ///
+    /// # Panics
+    /// If the name or the value has more than `u32::MAX - 1` bytes, which no record can carry.
+    pub fn push(&mut self, name: &str, value: Option<&[u8]>) {
+        let mut buffer = BytesMut::with_capacity(self.encoded.len() + name.len() + 16);
+        buffer.extend_from_slice(&self.encoded);
+        encode_header(&mut buffer, name, value);
+        self.encoded = buffer.freeze();
+        self.count += 1;
+    }
+
+    /// The value of the first header called `name`: `None` if there is no such header,
+    /// `Some(None)` if its value is null.
+    #[expect(clippy::option_option, reason = "absent and null are two things in Kafka")]
+    pub fn get(&self, name: &str) -> Option<Option<&[u8]>> {
+        self.iter().find(|header| header.name == name).map(|header| header.value)
+    }
+
+    /// The headers in their order.
+    pub fn iter(&self) -> HeadersIter<'_> {
+        HeadersIter { rest: &self.encoded }
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) const fn size_bytes(&self) -> usize {
+        self.encoded.len()
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Headers {
+    type Item = Header<'a>;
+    type IntoIter = HeadersIter<'a>;
+
+    fn into_iter(self) -> HeadersIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over [`Headers`].
+#[derive(Clone, Debug)]
+pub struct HeadersIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> HeadersIter<'a> {
+    pub(crate) const fn over(encoded: &'a [u8]) -> Self {
+        Self { rest: encoded }
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn take_length(&mut self) -> Option<u32> {
+        let bytes = self.take(4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+}
+
+impl<'a> Iterator for HeadersIter<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let name_len = self.take_length()?;
+        let name = self.take(name_len as usize)?;
+        let value = match self.take_length()? {
+            NULL_VALUE => None,
+            len => Some(self.take(len as usize)?),
+        };
+        Some(Header { name: std::str::from_utf8(name).unwrap_or(""), value })
+    }
+}
+
+const NULL_VALUE: u32 = u32::MAX;
+
+/// Appends one header in this module's form.
+pub(crate) fn encode_header(buffer: &mut impl BufMut, name: &str, value: Option<&[u8]>) {
+    buffer.put_u32_le(length(name.len()));
+    buffer.put_slice(name.as_bytes());
+    match value {
+        None => buffer.put_u32_le(NULL_VALUE),
+        Some(value) => {
+            buffer.put_u32_le(length(value.len()));
+            buffer.put_slice(value);
+        }
+    }
+}
+
+fn length(len: usize) -> u32 {
+    u32::try_from(len).ok().filter(|len| *len != NULL_VALUE).expect("a header fits in a record")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_order_and_nulls_are_kept() {
+        let pairs =
+            [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&[0xff, 0x00])), ("", Some(b""))];
+        let headers = Headers::from_pairs(pairs);
+        let read: Vec<_> = headers.iter().map(|h| (h.name, h.value)).collect();
+        assert_eq!(read, pairs);
+        assert_eq!(headers.len(), 4);
+        assert_eq!(headers.get("a"), Some(Some(&b"1"[..])));
+        assert_eq!(headers.get("b"), Some(None));
+        assert_eq!(headers.get("c"), None);
+    }
+
+    #[test]
+    fn push_appends() {
+        let mut headers = Headers::default();
+        assert!(headers.is_empty());
+        headers.push("x", None);
+        headers.push("x", Some(b"2"));
+        assert_eq!(headers, Headers::from_pairs([("x", None), ("x", Some(&b"2"[..]))]));
+    }
+}

@@ -1,0 +1,119 @@
+//! A record to send, on its own.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+
+use super::{Headers, Outputs, RECORD_TYPE_HEADER};
+
+/// A record to send: topic, and whatever else is set.
+///
+/// Handlers forward typed events by `EventContext::forward`; this is for everything that no
+/// contract describes.
+///
+/// # Examples
+/// ```
+/// use streams_core::record::ProducerRecord;
+///
+/// let audit = ProducerRecord::to("audit")
+///     .key(&b"123"[..])
+///     .value(&b"created"[..])
+///     .header("source", Some(b"contacts"))
+///     .record_type("ContactAudited");
+/// assert_eq!(audit.topic(), "audit");
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProducerRecord {
+    topic: Cow<'static, str>,
+    partition: Option<i32>,
+    timestamp_ms: Option<i64>,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Headers,
+}
+
+impl ProducerRecord {
+    /// A record for `topic`, without key, value or headers.
+    pub fn to(topic: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            topic: topic.into(),
+            partition: None,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        }
+    }
+
+    /// Sends it to this partition; without, the key's murmur2 hash decides.
+    #[must_use]
+    pub const fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Gives it this timestamp, in milliseconds since the Unix epoch; without, it is now.
+    #[must_use]
+    pub const fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
+        self
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the value; without, the record is a tombstone.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Appends a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.headers.push(name, value);
+        self
+    }
+
+    /// Appends the record-type header, by which a source routes the record.
+    #[must_use]
+    pub fn record_type(self, record_type: &str) -> Self {
+        self.header(RECORD_TYPE_HEADER, Some(record_type.as_bytes()))
+    }
+
+    /// Where it goes.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Appends the record to `outputs`.
+    pub fn write_to(self, outputs: &mut Outputs) {
+        let copy = |bytes: Bytes| {
+            move |buffer: &mut Vec<u8>| {
+                buffer.extend_from_slice(&bytes);
+                Ok::<_, Infallible>(())
+            }
+        };
+        let mut record = outputs.record(self.topic);
+        record.headers(self.headers.iter().map(|header| (header.name, header.value)));
+        if let Some(partition) = self.partition {
+            record.partition(partition);
+        }
+        if let Some(timestamp_ms) = self.timestamp_ms {
+            record.timestamp_ms(timestamp_ms);
+        }
+        if let Some(key) = self.key {
+            let Ok(_) = record.key_with(copy(key));
+        }
+        if let Some(value) = self.value {
+            let Ok(_) = record.value_with(copy(value));
+        }
+        record.finish();
+    }
+}

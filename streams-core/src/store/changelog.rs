@@ -1,0 +1,86 @@
+//! The changelog: one record a change, in the transaction of the event that made it.
+//!
+//! A derived store has one changelog topic for all its tables, and compaction goes by the key
+//! alone. So a table's keys are prefixed with its name and a zero byte: `contacts\0123`.
+
+use std::sync::Arc;
+
+use crate::codec::CodecError;
+use crate::record::{Headers, OutputWriter, Outputs};
+
+const NAME_END: u8 = 0;
+
+/// Where a store's changes are written to: the changelog topic's partition of the same number.
+#[derive(Debug)]
+pub struct Changelog<'a> {
+    outputs: &'a mut Outputs,
+    topic: &'a Arc<str>,
+    partition: i32,
+}
+
+impl<'a> Changelog<'a> {
+    /// A changelog that writes records for `partition` of `topic` into `outputs`.
+    pub const fn new(outputs: &'a mut Outputs, topic: &'a Arc<str>, partition: i32) -> Self {
+        Self { outputs, topic, partition }
+    }
+
+    /// Starts a record, in a form of the store's own. The changelog is compacted by its key.
+    pub fn record(&mut self) -> OutputWriter<'_> {
+        let mut record = self.outputs.record_to(self.topic);
+        record.partition(self.partition);
+        record
+    }
+
+    /// Writes that `key` of `table` now has the value that `encode_value` writes, or, if that is
+    /// `None`, that it is gone.
+    ///
+    /// # Errors
+    /// What the encoders return.
+    pub fn table_change(
+        &mut self,
+        table: &str,
+        encode_key: impl FnOnce(&mut Vec<u8>),
+        encode_value: Option<impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>>,
+    ) -> Result<(), CodecError> {
+        let mut record = self.record();
+        record.key_with(|out| {
+            out.extend_from_slice(table.as_bytes());
+            out.push(NAME_END);
+            encode_key(out);
+            Ok::<(), CodecError>(())
+        })?;
+        if let Some(encode_value) = encode_value {
+            record.value_with(encode_value)?;
+        }
+        record.finish();
+        Ok(())
+    }
+}
+
+/// One record of the changelog, as it is restored.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Its offset in the changelog's partition.
+    pub offset: i64,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value; `None` means that the key is gone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a Headers,
+}
+
+/// The table's name and the key within the table, from a key that [`Changelog::table_change`] wrote.
+///
+/// # Errors
+/// If the key has no table's name.
+pub fn split_table_key<'a>(change: &Change<'a>) -> Result<(&'a [u8], &'a [u8]), CodecError> {
+    let end = change.key.iter().position(|byte| *byte == NAME_END).ok_or_else(|| {
+        CodecError::decode::<Change<'_>>(format_args!(
+            "the changelog's record at offset {} has no table name before its key: \
+             is the topic another application's?",
+            change.offset
+        ))
+    })?;
+    Ok((&change.key[..end], &change.key[end + 1..]))
+}

@@ -1,0 +1,129 @@
+//! The state of a partition: tables that write their own changelog and can be undone.
+//!
+//! Every change belongs to the event that made it, and every event to a transaction. When an event
+//! is done, [`StateStore::drain_changes`] writes its changes into the transaction's changelog
+//! records. When the transaction is committed, [`StateStore::commit_before`] forgets how to undo
+//! it; when it is aborted, or the event fails, [`StateStore::undo_from`] takes the changes back, so
+//! that an aborted transaction leaves no trace.
+//!
+//! Pure: no async, no clock, no client.
+
+mod changelog;
+mod ordered;
+mod table;
+mod undo;
+
+pub use self::changelog::{Change, Changelog, split_table_key};
+pub use self::ordered::OrderedTable;
+pub use self::table::Table;
+pub use self::undo::UndoLog;
+use crate::codec::CodecError;
+use crate::record::TopicPartition;
+
+/// The number of an event in its task: each event has a greater one than the one before.
+///
+/// Not an offset: interjections have numbers too, and a replayed event gets a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventSeq(pub u64);
+
+impl EventSeq {
+    /// The number after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The state of one partition. `#[derive(StateStore)]` on a struct of tables, or written by hand
+/// for other structures (trees, heaps, disk), with [`UndoLog`] to help.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a state store",
+    label = "should be a struct with `#[derive(StateStore)]`"
+)]
+pub trait StateStore: Sized + Send + 'static {
+    /// An empty store for `partition`.
+    fn create(partition: &TopicPartition) -> Self;
+
+    /// Writes all changes since the last call into `changelog`; they belong to `event`.
+    ///
+    /// # Errors
+    /// If a key or a value has no bytes. The event fails then, and its changes are undone.
+    fn drain_changes(
+        &mut self,
+        event: EventSeq,
+        changelog: &mut Changelog<'_>,
+    ) -> Result<(), CodecError>;
+
+    /// Undoes all changes that belong to `event` or a later one, or to none yet, latest first.
+    fn undo_from(&mut self, event: EventSeq);
+
+    /// All changes that belong to events before `event` are committed: they won't be undone.
+    fn commit_before(&mut self, event: EventSeq);
+
+    /// Applies one record of the changelog, in order, before the first event.
+    ///
+    /// # Errors
+    /// If it is no record of this store. The partition is not processed then.
+    fn restore(&mut self, change: Change<'_>) -> Result<(), CodecError>;
+
+    /// The partition was taken away: the last call.
+    fn revoked(&mut self) {}
+}
+
+/// One field of a derived store: a table, or whatever else writes its own changelog.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a table, so its changes would be lost at the next restart",
+    label = "not a table",
+    note = "keep it in a `Table<Key, Value>`, or implement `StoreField` for it"
+)]
+pub trait StoreField: Sized + Send + 'static {
+    /// An empty one; `name` is the field's, and prefixes its keys in the changelog.
+    fn create(name: &'static str) -> Self;
+
+    /// As [`StateStore::drain_changes`].
+    ///
+    /// # Errors
+    /// As [`StateStore::drain_changes`].
+    fn drain_changes(
+        &mut self,
+        event: EventSeq,
+        changelog: &mut Changelog<'_>,
+    ) -> Result<(), CodecError>;
+
+    /// As [`StateStore::undo_from`].
+    fn undo_from(&mut self, event: EventSeq);
+
+    /// As [`StateStore::commit_before`].
+    fn commit_before(&mut self, event: EventSeq);
+
+    /// Applies one change: `key` is without the field's name; no `value` means removed.
+    ///
+    /// # Errors
+    /// If the bytes are not a key and a value of this field.
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError>;
+}
+
+/// No state: `#[event_source(events = .., store = NoStore)]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoStore;
+
+impl StateStore for NoStore {
+    fn create(_: &TopicPartition) -> Self {
+        Self
+    }
+
+    fn drain_changes(&mut self, _: EventSeq, _: &mut Changelog<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+
+    fn undo_from(&mut self, _: EventSeq) {}
+
+    fn commit_before(&mut self, _: EventSeq) {}
+
+    fn restore(&mut self, change: Change<'_>) -> Result<(), CodecError> {
+        Err(CodecError::decode::<Self>(format_args!(
+            "the changelog has a record at offset {}, and the application keeps no state",
+            change.offset
+        )))
+    }
+}
