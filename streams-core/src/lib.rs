@@ -1,7 +1,39 @@
 //! Exactly-once, stateful event-sourcing applications on Apache Kafka.
 extern crate self as streams_core;
 
+#[doc(hidden)]
+pub mod __private;
+pub mod client;
 pub mod codec;
+pub mod eos;
+pub mod error;
+pub mod group;
 pub mod handler;
 pub mod record;
 pub mod store;
+
+#[doc(hidden)]
+pub use streams_derive::__wire;
+pub use streams_derive::{
+    EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
+};
+
+pub use crate::codec::{CodecError, EventCodec};
+pub use crate::handler::{
+    EventContext, EventSource, Events, ExecutionState, HandlerError, Interjection, IntoOutcome,
+    Outcome, Result, Route, RoutingTable, Topic,
+};
+pub use crate::record::Record;
+pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};
+
+/// All that an application's module names: `use streams_core::prelude::*;`.
+pub mod prelude {
+    pub use std::time::SystemTime;
+
+    pub use crate::ExecutionState::{Complete, Incomplete};
+    pub use crate::{
+        EventCodec, EventContext, EventSource, Events, ExecutionState, NoStore, OrderedTable,
+        Record, Result, StateStore, Table, Topic, default_handler, event_handler, event_source,
+        interjection,
+    };
+}

@@ -5,12 +5,14 @@
 mod error;
 mod json;
 mod key;
+mod raw;
 
 use schemars::{Schema, SchemaGenerator};
 
 pub use self::error::CodecError;
 pub use self::json::Json;
 pub use self::key::{AsKey, KeyCodec};
+pub use self::raw::{BigEndian, LexoInt64, RawBytes, Text};
 use crate::record::{Headers, Record};
 
 /// What a payload is decoded from: a record's value and headers.

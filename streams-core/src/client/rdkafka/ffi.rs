@@ -1,0 +1,87 @@
+//! The C functions that rust-rdkafka doesn't give a safe form to. All `unsafe` of the crate.
+#![expect(unsafe_code, reason = "librdkafka is a C library")]
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as sys;
+use rdkafka::producer::{BaseProducer, Producer};
+
+use super::context::Context;
+use super::millis;
+use crate::group::Generation;
+
+/// An error of librdkafka's transactional calls.
+#[derive(Debug)]
+pub(super) struct RdError {
+    pub(super) code: i32,
+    pub(super) message: String,
+    pub(super) fatal: bool,
+    pub(super) requires_abort: bool,
+}
+
+/// Waits until nothing is in flight; `true` if that is so within `timeout`.
+///
+/// rust-rdkafka's own `flush` sleeps in steps of 100 ms; this one returns at once. While it waits,
+/// librdkafka does not linger.
+pub(super) fn flush(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
+    // SAFETY: the pointer is the live producer's, which outlives the call by the borrow;
+    // `rd_kafka_flush` may be called from any thread.
+    let code = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), millis(timeout)) };
+    code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only
+/// consumer's group metadata has generation -1, which the broker accepts without any fencing.
+pub(super) fn send_offsets(
+    producer: &BaseProducer<Context>,
+    offsets: &TopicPartitionList,
+    generation: &Generation,
+    timeout: Duration,
+) -> Result<(), RdError> {
+    let text = |s: &str| {
+        CString::new(s).map_err(|_| RdError {
+            code: -1,
+            message: format!("`{}` has a zero byte", s.escape_debug()),
+            fatal: false,
+            requires_abort: true,
+        })
+    };
+    let group = text(&generation.group_id)?;
+    let member = text(&generation.member_id)?;
+    let instance = generation.instance_id.as_deref().map(text).transpose()?;
+    let instance = instance.as_deref().map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: all strings are zero-terminated and live until the end of the block; librdkafka
+    // copies them. `offsets` is borrowed, and librdkafka copies it too. The metadata is made,
+    // used and destroyed here; the error is ours to destroy, and is read before that.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata_new_with_genid(
+            group.as_ptr(),
+            generation.generation_id,
+            member.as_ptr(),
+            instance,
+        );
+        let error = sys::rd_kafka_send_offsets_to_transaction(
+            producer.client().native_ptr(),
+            offsets.ptr(),
+            metadata,
+            millis(timeout),
+        );
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        if error.is_null() {
+            return Ok(());
+        }
+        let name = CStr::from_ptr(sys::rd_kafka_error_name(error)).to_string_lossy();
+        let text = CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy();
+        let failure = RdError {
+            code: sys::rd_kafka_error_code(error) as i32,
+            message: format!("{name}: {text}"),
+            fatal: sys::rd_kafka_error_is_fatal(error) != 0,
+            requires_abort: sys::rd_kafka_error_txn_requires_abort(error) != 0,
+        };
+        sys::rd_kafka_error_destroy(error);
+        Err(failure)
+    }
+}

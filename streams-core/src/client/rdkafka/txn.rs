@@ -1,0 +1,228 @@
+//! The transactional producer on librdkafka.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::context::Context;
+use super::ffi::{self, RdError};
+use super::{base_config, millis};
+use crate::client::{ClusterConfig, OffsetToCommit, SendError, TxnProducer};
+use crate::error::{Disposition, TxnError, TxnStep, disposition};
+use crate::group::Generation;
+use crate::record::OutputRef;
+
+/// How long a wait for acknowledgements goes before failed deliveries are looked at.
+const FLUSH_STEP: Duration = Duration::from_millis(20);
+
+/// A transactional producer on librdkafka.
+pub struct RdTxnProducer {
+    transactional_id: String,
+    producer: BaseProducer<Context>,
+}
+
+impl RdTxnProducer {
+    /// A producer, not initialised yet.
+    ///
+    /// # Errors
+    /// If a property is not librdkafka's, or has a value that it can't have.
+    pub fn new(
+        cluster: &ClusterConfig,
+        transactional_id: &str,
+        transaction_timeout: Duration,
+    ) -> Result<Self, TxnError> {
+        let producer = base_config(cluster)
+            .set("transactional.id", transactional_id)
+            .set("transaction.timeout.ms", millis(transaction_timeout).to_string())
+            // A record waits no longer than its transaction.
+            .set("message.timeout.ms", millis(transaction_timeout).to_string())
+            // The default (CRC32) disagrees with Java's and GKES's.
+            .set("partitioner", "murmur2_random")
+            // A flush doesn't linger; what is sent before it gains from larger batches.
+            .set("linger.ms", "5")
+            // CONCURRENT_TRANSACTIONS on AddOffsetsToTxn is retried after this time.
+            .set("retry.backoff.ms", "1")
+            .set("delivery.report.only.error", "true")
+            .set("queue.buffering.max.messages", "200000")
+            .create_with_context(Context::default())
+            .map_err(|error| TxnError {
+                step: TxnStep::Init,
+                transactional_id: transactional_id.to_owned(),
+                message: error.to_string(),
+                disposition: Disposition::Stop,
+            })?;
+        Ok(Self { transactional_id: transactional_id.to_owned(), producer })
+    }
+
+    fn error(&self, step: TxnStep, error: RdError) -> TxnError {
+        let message = match self.producer.client().fatal_error() {
+            Some((_, reason)) if error.fatal => format!("{} ({reason})", error.message),
+            _ => error.message.clone(),
+        };
+        TxnError {
+            step,
+            transactional_id: self.transactional_id.clone(),
+            message,
+            disposition: disposition_of(step, &error),
+        }
+    }
+
+    fn result(&self, step: TxnStep, result: Result<(), KafkaError>) -> Result<(), TxnError> {
+        result.map_err(|error| {
+            let detail = match &error {
+                KafkaError::Transaction(inner) => RdError {
+                    code: inner.code() as i32,
+                    message: inner.to_string(),
+                    fatal: inner.is_fatal(),
+                    requires_abort: inner.txn_requires_abort(),
+                },
+                other => RdError {
+                    code: other.rdkafka_error_code().map_or(-1, |code| code as i32),
+                    message: other.to_string(),
+                    fatal: false,
+                    requires_abort: false,
+                },
+            };
+            self.error(step, detail)
+        })
+    }
+
+    fn failed_delivery(&self) -> Option<TxnError> {
+        let failed = self.producer.context().take_failed()?;
+        let error = RdError {
+            code: failed.code,
+            message: failed.message,
+            fatal: false,
+            requires_abort: true,
+        };
+        Some(self.error(TxnStep::Produce, error))
+    }
+}
+
+/// librdkafka's own codes are negative, Kafka's positive.
+fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
+    const FENCED: i32 = RDKafkaErrorCode::Fenced as i32;
+    const TIMED_OUT: i32 = RDKafkaErrorCode::OperationTimedOut as i32;
+    const TRANSPORT: i32 = RDKafkaErrorCode::BrokerTransportFailure as i32;
+    const UNKNOWN_TOPIC: i32 = RDKafkaErrorCode::UnknownTopic as i32;
+    const UNKNOWN_PARTITION: i32 = RDKafkaErrorCode::UnknownPartition as i32;
+    const AUTHENTICATION: i32 = RDKafkaErrorCode::Authentication as i32;
+    let known = match error.code {
+        FENCED => Disposition::Fenced,
+        TIMED_OUT | TRANSPORT if step == TxnStep::Commit && !error.requires_abort => {
+            Disposition::Indefinite
+        }
+        UNKNOWN_TOPIC | UNKNOWN_PARTITION | AUTHENTICATION => Disposition::Stop,
+        code if code > 0 => disposition(step, i16::try_from(code).unwrap_or(-1)),
+        _ => Disposition::Abort,
+    };
+    match known {
+        // A producer with a fatal error does nothing any more; one that says neither "abort" nor
+        // "retry" is in a state that we don't understand.
+        Disposition::Abort if error.fatal || !error.requires_abort => Disposition::Recover,
+        known => known,
+    }
+}
+
+impl TxnProducer for RdTxnProducer {
+    fn init(&self, timeout: Duration) -> Result<(), TxnError> {
+        self.result(TxnStep::Init, self.producer.init_transactions(timeout))
+    }
+
+    fn begin(&self) -> Result<(), TxnError> {
+        // What an aborted transaction purged is no failure of the next one.
+        self.producer.poll(Duration::ZERO);
+        let _ = self.producer.context().take_failed();
+        self.result(TxnStep::Begin, self.producer.begin_transaction())
+    }
+
+    fn send(&self, output: OutputRef<'_>) -> Result<(), SendError> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(output.topic);
+        record.partition = output.partition;
+        record.key = output.key;
+        record.payload = output.value;
+        record.timestamp = output.timestamp_ms;
+        if output.header_count() > 0 {
+            let headers = OwnedHeaders::new_with_capacity(output.header_count());
+            record.headers = Some(output.headers().fold(headers, |headers, header| {
+                headers.insert(Header { key: header.name, value: header.value })
+            }));
+        }
+        match self.producer.send(record) {
+            Ok(()) => Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                Err(SendError::Full)
+            }
+            Err((error, _)) => {
+                let error = RdError {
+                    code: error.rdkafka_error_code().map_or(-1, |code| code as i32),
+                    message: format!("{error} for topic `{}`", output.topic),
+                    fatal: false,
+                    requires_abort: true,
+                };
+                Err(SendError::Refused(self.error(TxnStep::Produce, error)))
+            }
+        }
+    }
+
+    fn flush(&self, timeout: Duration) -> Result<(), TxnError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let empty = ffi::flush(&self.producer, FLUSH_STEP);
+            self.producer.poll(Duration::ZERO);
+            if let Some(error) = self.failed_delivery() {
+                return Err(error);
+            }
+            if empty && self.producer.in_flight_count() == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let error = RdError {
+                    code: RDKafkaErrorCode::OperationTimedOut as i32,
+                    message: format!("not acknowledged within {timeout:?}"),
+                    fatal: false,
+                    requires_abort: true,
+                };
+                return Err(self.error(TxnStep::Produce, error));
+            }
+        }
+    }
+
+    fn send_offsets(
+        &self,
+        offsets: &[OffsetToCommit],
+        generation: &Generation,
+        timeout: Duration,
+    ) -> Result<(), TxnError> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for offset in offsets {
+            let at = &offset.topic_partition;
+            let mut element = list.add_partition(at.topic(), at.partition());
+            element.set_metadata(&offset.metadata);
+            let set = element.set_offset(Offset::Offset(offset.offset));
+            self.result(TxnStep::SendOffsets, set)?;
+        }
+        ffi::send_offsets(&self.producer, &list, generation, timeout)
+            .map_err(|error| self.error(TxnStep::SendOffsets, error))
+    }
+
+    fn commit(&self, timeout: Duration) -> Result<(), TxnError> {
+        debug_assert_eq!(self.producer.in_flight_count(), 0, "commit comes after flush");
+        self.result(TxnStep::Commit, self.producer.commit_transaction(timeout))
+    }
+
+    fn abort(&self, timeout: Duration) -> Result<(), TxnError> {
+        self.result(TxnStep::Abort, self.producer.abort_transaction(timeout))
+    }
+}
+
+impl fmt::Debug for RdTxnProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RdTxnProducer").field(&self.transactional_id).finish()
+    }
+}

@@ -1,0 +1,138 @@
+//! The pool's settings, checked when they are made.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// How transactions are filled and committed. GKES: `EosConfig`, with the same defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EosConfig {
+    pub(crate) pool_size: usize,
+    pub(crate) pending_transactions: usize,
+    pub(crate) target_batch_size: usize,
+    pub(crate) max_batch_size: usize,
+    pub(crate) batch_delay: Duration,
+    pub(crate) transaction_timeout: Duration,
+}
+
+impl Default for EosConfig {
+    fn default() -> Self {
+        Self {
+            pool_size: 3,
+            pending_transactions: 1,
+            target_batch_size: 1_000,
+            max_batch_size: 10_000,
+            batch_delay: Duration::from_millis(10),
+            transaction_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+const POOL_SIZE_MAX: usize = 64;
+const BATCH_SIZE_MAX: usize = 1_000_000;
+const BATCH_DELAY_MIN: Duration = Duration::from_millis(1);
+const BATCH_DELAY_MAX: Duration = Duration::from_secs(10);
+const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+const _: () = assert!(BATCH_DELAY_MIN.as_nanos() <= BATCH_DELAY_MAX.as_nanos());
+
+impl EosConfig {
+    /// The number of transactional producers of a worker: 1 to 64, by default 3.
+    ///
+    /// # Errors
+    /// If it is out of range, or not above `pending_transactions`.
+    pub fn pool_size(mut self, pool_size: usize) -> Result<Self, ConfigError> {
+        self.pool_size = pool_size;
+        self.check()
+    }
+
+    /// How many transactions may wait behind the one that commits: below the pool's size, by
+    /// default 1.
+    ///
+    /// # Errors
+    /// If it is not below the pool's size.
+    pub fn pending_transactions(mut self, pending: usize) -> Result<Self, ConfigError> {
+        self.pending_transactions = pending;
+        self.check()
+    }
+
+    /// The number of events or records, whichever is greater, at which a transaction is ended even
+    /// while others are in flight: 1 to `max_batch_size`, by default 1,000.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn target_batch_size(mut self, events: usize) -> Result<Self, ConfigError> {
+        self.target_batch_size = events;
+        self.check()
+    }
+
+    /// The number of events or records, whichever is greater, at which a transaction takes no more:
+    /// up to 1,000,000, by default 10,000.
+    ///
+    /// # Errors
+    /// If it is out of range, or below `target_batch_size`.
+    pub fn max_batch_size(mut self, events: usize) -> Result<Self, ConfigError> {
+        self.max_batch_size = events;
+        self.check()
+    }
+
+    /// The longest a transaction waits for more events while others are in flight: 1 ms to 10 s, by
+    /// default 10 ms. With nothing in flight it does not wait at all.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn batch_delay(mut self, delay: Duration) -> Result<Self, ConfigError> {
+        self.batch_delay = delay;
+        self.check()
+    }
+
+    /// After this time the broker aborts a transaction whose owner is gone: 1 s to 15 min, the
+    /// broker's own default limit; by default 60 s.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn transaction_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        self.transaction_timeout = timeout;
+        self.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        let range = |name, value: usize, low: usize, high: usize| {
+            ConfigError::check(name, value, low..=high)
+        };
+        range("pool_size", self.pool_size, 1, POOL_SIZE_MAX)?;
+        let pending_max = self.pool_size - 1;
+        range("pending_transactions", self.pending_transactions, 0, pending_max)?;
+        range("max_batch_size", self.max_batch_size, 1, BATCH_SIZE_MAX)?;
+        range("target_batch_size", self.target_batch_size, 1, self.max_batch_size)?;
+        let delays = BATCH_DELAY_MIN..=BATCH_DELAY_MAX;
+        ConfigError::check_duration("batch_delay", self.batch_delay, delays)?;
+        let timeouts = TRANSACTION_TIMEOUT_MIN..=TRANSACTION_TIMEOUT_MAX;
+        ConfigError::check_duration("transaction_timeout", self.transaction_timeout, timeouts)?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_of_range_names_the_setting_the_value_and_the_range() {
+        let config = EosConfig::default();
+        let text = |result: Result<EosConfig, ConfigError>| result.unwrap_err().to_string();
+        assert_eq!(text(config.pool_size(0)), "`pool_size` is 0: it must be from 1 to 64");
+        assert_eq!(
+            text(config.batch_delay(Duration::ZERO)),
+            "`batch_delay` is 0ns: it must be from 1ms to 10s"
+        );
+        assert_eq!(
+            text(config.target_batch_size(10_001)),
+            "`target_batch_size` is 10001: it must be from 1 to 10000"
+        );
+        assert_eq!(
+            text(config.pending_transactions(3)),
+            "`pending_transactions` is 3: it must be from 0 to 2"
+        );
+    }
+}

@@ -1,0 +1,635 @@
+//! Which transaction an event joins, and when that transaction may commit.
+//!
+//! The pool is a machine: events go in by [`Pool::offer`], [`Pool::deliver`], [`Pool::end_event`]
+//! and [`Pool::handle`]; [`Pool::advance`] moves it on; [`Pool::poll_command`] says what to do, and
+//! [`Pool::poll_timeout`] when to call [`Pool::advance`] again at the latest. `now` never goes
+//! back; a spurious call does nothing. One pool belongs to one worker and its partitions.
+//!
+//! A transaction is sealed as soon as nothing else is in flight and no more input is at hand; while
+//! others are in flight it fills, until the batch size or the batch delay says stop. So an idle
+//! application answers at once, and a busy one commits in bulk.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::config::EosConfig;
+use super::progress::{Delivery, Progress, Snapshot};
+use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
+use crate::error::Disposition;
+use crate::store::EventSeq;
+
+/// A partition's assignment to this worker: each assignment has a number of its own, so that what
+/// belongs to an earlier one can't be taken for this one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u64);
+
+/// Whether an event can begin now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It joins this transaction, whose producer is `slot`'s.
+    Join {
+        /// The transaction.
+        txn: TxnSeq,
+        /// Its producer.
+        slot: usize,
+    },
+    /// All producers are busy, or an abort is under way: it has to wait.
+    Full,
+}
+
+/// How an event ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventEnd {
+    /// Its number in the task.
+    pub event: EventSeq,
+    /// The record's offset; `None` for an interjection.
+    pub offset: Option<i64>,
+    /// How many records it sends, changelog included.
+    pub records: usize,
+    /// Whether it is done; otherwise a completer will end it.
+    pub complete: bool,
+}
+
+/// What happened outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The slot's producer is initialised and has begun a transaction.
+    Ready { slot: usize },
+    /// All outputs of the transaction are acknowledged.
+    Flushed { txn: TxnSeq },
+    /// The transaction is committed, and its slot's producer has begun another.
+    Committed { txn: TxnSeq },
+    /// A step of the transaction failed.
+    Failed { txn: TxnSeq, disposition: Disposition },
+    /// The slot's transaction is aborted, and its producer has begun another.
+    Aborted { slot: usize },
+    /// The slot's producer could not abort.
+    AbortFailed { slot: usize, disposition: Disposition },
+    /// The slot's producer is made anew, and has begun a transaction.
+    Recovered { slot: usize },
+    /// The slot's producer could not be made anew.
+    RecoverFailed { slot: usize, disposition: Disposition },
+    /// The broker's committed offset told whether an indefinite commit happened.
+    Resolved { txn: TxnSeq, committed: bool },
+    /// The group is about to change its generation: begin no commit.
+    HoldCommits,
+    /// The generation is known: commits may go on.
+    ReleaseCommits,
+    /// The partition goes to another member: finish what has begun.
+    Close { partition: PartitionId },
+    /// The member was expelled: nothing may be committed any more.
+    LoseAll,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Initialise the slot's producer, and begin. Answer: `Ready` or `RecoverFailed`.
+    Init { slot: usize },
+    /// The transaction's outputs may go out now, those to come included.
+    Transmit { txn: TxnSeq, slot: usize },
+    /// Wait until all outputs are acknowledged. Answer: `Flushed` or `Failed`.
+    Flush { txn: TxnSeq, slot: usize },
+    /// Send the offsets, commit, begin. Answer: `Committed` or `Failed`.
+    Commit { txn: TxnSeq, slot: usize, offsets: Vec<CommitOffset> },
+    /// Abort, begin. Answer: `Aborted` or `AbortFailed`.
+    Abort { txn: TxnSeq, slot: usize },
+    /// Make the producer anew: initialising it ends whatever it left open. Answer: `Recovered` or
+    /// `RecoverFailed`.
+    Recover { slot: usize },
+    /// Ask for the committed offsets: at or past these means committed. Answer: `Resolved`.
+    Resolve { txn: TxnSeq, offsets: Vec<CommitOffset> },
+    /// Committed: of each partition, the events up to this one can't be undone any more.
+    Settled { txn: TxnSeq, partitions: Vec<(PartitionId, EventSeq)> },
+    /// Undo all that is not committed, and fetch again from there.
+    Rewind { partition: PartitionId, to: Snapshot },
+    /// The closed partition has nothing left in any transaction (EOS-6).
+    Drained { partition: PartitionId },
+    /// Stop: nothing more will be committed.
+    Stop { reason: StopReason },
+}
+
+/// Why the pool stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Another instance has our transactional id.
+    Fenced,
+    /// A step failed in a way that a replay would repeat.
+    Failed,
+    /// Transactions were aborted [`ABORTS_IN_A_ROW_MAX`] times in a row.
+    TooManyAborts,
+}
+
+/// So many aborts without a commit between them, and the application stops.
+pub const ABORTS_IN_A_ROW_MAX: u32 = 20;
+const ABORT_BACKOFF_MIN: Duration = Duration::from_millis(5);
+const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos());
+
+#[derive(Clone, Debug)]
+struct Partition {
+    progress: Progress,
+    committed: Snapshot,
+    closing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    /// Not ready: its producer is being initialised.
+    Starting,
+    /// Ready for a transaction.
+    Idle,
+    /// Its producer works for this transaction.
+    Busy(TxnSeq),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mode {
+    Running,
+    /// Transactions are being aborted; these partitions are in them.
+    Aborting(BTreeSet<PartitionId>),
+    Stopped,
+}
+
+/// The pool of transactional producers of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    config: EosConfig,
+    slots: Vec<Slot>,
+    /// Idle slots, the longest idle first: a transactional id that was used a moment ago may meet
+    /// CONCURRENT_TRANSACTIONS.
+    idle: VecDeque<usize>,
+    /// In the order they opened.
+    txns: VecDeque<Transaction>,
+    next_txn: TxnSeq,
+    partitions: BTreeMap<PartitionId, Partition>,
+    mode: Mode,
+    commits_held: bool,
+    aborts_in_a_row: u32,
+    resume_at: Option<Instant>,
+    commands: VecDeque<Command>,
+}
+
+impl Pool {
+    /// A pool whose producers are initialised first.
+    pub fn new(config: EosConfig) -> Self {
+        let commands = (0..config.pool_size).map(|slot| Command::Init { slot }).collect();
+        Self {
+            config,
+            slots: vec![Slot::Starting; config.pool_size],
+            idle: VecDeque::new(),
+            txns: VecDeque::new(),
+            next_txn: TxnSeq(0),
+            partitions: BTreeMap::new(),
+            mode: Mode::Running,
+            commits_held: false,
+            aborts_in_a_row: 0,
+            resume_at: None,
+            commands,
+        }
+    }
+
+    /// A partition is assigned, and its store restored; it goes on from `committed`.
+    pub fn add_partition(&mut self, partition: PartitionId, committed: Snapshot) {
+        let progress = Progress::new(&committed);
+        let added = Partition { progress, committed, closing: false };
+        let former = self.partitions.insert(partition, added);
+        assert!(former.is_none(), "an assignment's number is used once");
+    }
+
+    /// Whether an event can begin now; opens a transaction if there is none to join.
+    pub fn offer(&mut self, now: Instant) -> Offer {
+        if self.mode != Mode::Running || self.resume_at.is_some_and(|at| now < at) {
+            return Offer::Full;
+        }
+        self.resume_at = None;
+        match self.txns.back() {
+            Some(txn) if txn.state == TxnState::Open => {
+                if txn.size() >= self.config.max_batch_size {
+                    return Offer::Full;
+                }
+                Offer::Join { txn: txn.seq, slot: txn.slot }
+            }
+            _ => self.open(now),
+        }
+    }
+
+    fn open(&mut self, now: Instant) -> Offer {
+        let Some(slot) = self.idle.pop_front() else {
+            return Offer::Full;
+        };
+        let seq = self.next_txn;
+        self.next_txn = TxnSeq(seq.0 + 1);
+        self.slots[slot] = Slot::Busy(seq);
+        self.txns.push_back(Transaction::open(seq, slot, now));
+        self.transmit();
+        Offer::Join { txn: seq, slot }
+    }
+
+    /// A record of the partition was fetched.
+    pub fn deliver(&mut self, partition: PartitionId, offset: i64) -> Delivery {
+        match self.partitions.get_mut(&partition) {
+            Some(known) if !known.closing => known.progress.deliver(offset),
+            _ => Delivery::Stale,
+        }
+    }
+
+    /// The event ended that was offered a place before: it is in the last transaction.
+    ///
+    /// `pinned` says that the event was incomplete, and its first effects are in this transaction.
+    ///
+    /// # Panics
+    /// If no transaction was offered.
+    pub fn end_event(&mut self, partition: PartitionId, end: EventEnd, pinned: bool) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let txn = self.txns.back_mut().expect("the event was offered a transaction");
+        assert_eq!(txn.state, TxnState::Open, "the event was offered an open transaction");
+        txn.records += end.records;
+        if end.complete {
+            txn.events += 1;
+            txn.pinned -= usize::from(pinned);
+            if let Some(offset) = end.offset {
+                let was_in_flight = known.progress.complete(offset);
+                debug_assert!(was_in_flight, "an event completes once");
+            }
+        } else if end.records > 0 {
+            txn.pinned += usize::from(!pinned);
+        }
+        if end.records > 0 || (end.complete && end.offset.is_some()) {
+            let touched = Touched { last: end.event, snapshot: None };
+            txn.touched.insert(partition, touched);
+        }
+    }
+
+    /// Takes in what happened outside.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Ready { slot } => self.slot_is_idle(slot),
+            Event::Flushed { txn } => self.flushed(txn),
+            Event::Committed { txn } => self.committed(txn),
+            Event::Failed { txn, disposition } => self.failed(now, txn, disposition),
+            Event::Aborted { slot } => self.ended(now, slot),
+            Event::Recovered { slot } => self.recovered(now, slot),
+            Event::AbortFailed { slot, disposition } => self.abort_failed(slot, disposition),
+            Event::RecoverFailed { disposition, .. } => self.stop(match disposition {
+                Disposition::Fenced => StopReason::Fenced,
+                _ => StopReason::Failed,
+            }),
+            Event::Resolved { txn, committed } => self.resolved(now, txn, committed),
+            Event::HoldCommits => self.commits_held = true,
+            Event::ReleaseCommits => self.commits_held = false,
+            Event::Close { partition } => self.close(now, partition),
+            Event::LoseAll => self.lose_all(now),
+        }
+    }
+
+    /// Moves on: seals, sends, commits. `more_input` says that more events are at hand right now.
+    pub fn advance(&mut self, now: Instant, more_input: bool) {
+        if self.resume_at.is_some_and(|at| at <= now) {
+            self.resume_at = None;
+        }
+        match self.mode {
+            Mode::Running => self.seal_if_due(now, more_input),
+            Mode::Aborting(_) => self.finish_abort(now),
+            Mode::Stopped => return,
+        }
+        self.transmit();
+        self.commit_oldest();
+        self.report_drained();
+    }
+
+    /// What to do next, in this order.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to call [`Pool::advance`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let batch = self
+            .txns
+            .back()
+            .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
+        let sealable = self.sealed() <= self.config.pending_transactions && !self.commits_held;
+        let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
+        delay.into_iter().chain(self.resume_at).min()
+    }
+
+    /// Whether nothing is in flight or waiting to be.
+    pub fn is_quiet(&self) -> bool {
+        self.mode != Mode::Stopped && self.txns.iter().all(|txn| !txn.has_effect())
+    }
+
+    /// Events of the partition that are delivered, and held back by the first incomplete one.
+    pub fn in_flight(&self, partition: PartitionId) -> usize {
+        self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())
+    }
+
+    /// What the partition has committed, as far as this pool knows.
+    pub fn committed_of(&self, partition: PartitionId) -> Option<&Snapshot> {
+        self.partitions.get(&partition).map(|known| &known.committed)
+    }
+
+    /// Effects of an incomplete event can't be committed, and the next owner can't wait for its
+    /// completer: they are undone, and the event is the next owner's.
+    fn close(&mut self, now: Instant, partition: PartitionId) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        known.closing = true;
+        let holds = |txn: &Transaction| txn.pinned > 0 && txn.touched.contains_key(&partition);
+        if self.mode == Mode::Running && self.txns.back().is_some_and(holds) {
+            self.abort_from(now, self.txns.len() - 1, None);
+        }
+    }
+
+    fn sealed(&self) -> usize {
+        self.txns.iter().filter(|txn| txn.state != TxnState::Open).count()
+    }
+
+    fn seal_if_due(&mut self, now: Instant, more_input: bool) {
+        let sealed = self.sealed();
+        let closing = self.partitions.values().any(|partition| partition.closing);
+        let Some(txn) = self.txns.back_mut() else {
+            return;
+        };
+        let ready = txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0;
+        if !ready || self.commits_held || sealed > self.config.pending_transactions {
+            return;
+        }
+        let due = (sealed == 0 && !more_input)
+            || txn.size() >= self.config.target_batch_size
+            || now >= txn.opened_at + self.config.batch_delay
+            || closing;
+        if !due {
+            return;
+        }
+        txn.transition(TxnState::Sealed);
+        for (partition, touched) in &mut txn.touched {
+            // A partition that is gone was lost: nothing of it may be committed, and the whole
+            // transaction is being aborted.
+            if let Some(known) = self.partitions.get(partition) {
+                let snapshot = known.progress.snapshot();
+                assert!(snapshot.offset >= known.committed.offset, "EOS-3: it never goes back");
+                touched.snapshot = Some(snapshot);
+            }
+        }
+    }
+
+    /// EOS-1: outputs go out once those of all earlier transactions are in the log.
+    fn transmit(&mut self) {
+        for txn in &mut self.txns {
+            if !txn.transmit && txn.state != TxnState::Aborting {
+                txn.transmit = true;
+                self.commands.push_back(Command::Transmit { txn: txn.seq, slot: txn.slot });
+            }
+            if txn.state == TxnState::Sealed {
+                txn.transition(TxnState::Flushing);
+                self.commands.push_back(Command::Flush { txn: txn.seq, slot: txn.slot });
+            }
+            if !txn.state.is_flushed() {
+                return;
+            }
+        }
+    }
+
+    /// EOS-2: only the oldest commits.
+    fn commit_oldest(&mut self) {
+        let Some(txn) = self.txns.front_mut() else {
+            return;
+        };
+        if txn.state == TxnState::Flushed && !self.commits_held {
+            txn.transition(TxnState::Committing);
+            let (seq, slot, offsets) = (txn.seq, txn.slot, txn.offsets());
+            self.commands.push_back(Command::Commit { txn: seq, slot, offsets });
+        }
+    }
+
+    fn report_drained(&mut self) {
+        if self.mode != Mode::Running {
+            return;
+        }
+        let txns = &self.txns;
+        let in_use = |id: &PartitionId| txns.iter().any(|txn| txn.touched.contains_key(id));
+        let drained: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(id, known)| known.closing && !in_use(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for partition in drained {
+            self.partitions.remove(&partition);
+            self.commands.push_back(Command::Drained { partition });
+        }
+    }
+
+    fn slot_is_idle(&mut self, slot: usize) {
+        self.slots[slot] = Slot::Idle;
+        self.idle.push_back(slot);
+    }
+
+    fn find(&mut self, seq: TxnSeq) -> Option<&mut Transaction> {
+        self.txns.iter_mut().find(|txn| txn.seq == seq)
+    }
+
+    fn flushed(&mut self, seq: TxnSeq) {
+        // One that is being aborted meanwhile has nothing to wait for.
+        if let Some(txn) = self.find(seq).filter(|txn| txn.state == TxnState::Flushing) {
+            txn.transition(TxnState::Flushed);
+        }
+    }
+
+    fn committed(&mut self, seq: TxnSeq) {
+        let Some(txn) = self.txns.pop_front_if(|txn| txn.seq == seq) else {
+            debug_assert!(self.mode == Mode::Stopped, "EOS-2: only the oldest is committed");
+            return;
+        };
+        self.slot_is_idle(txn.slot);
+        self.settle(txn);
+    }
+
+    fn settle(&mut self, txn: Transaction) {
+        self.aborts_in_a_row = 0;
+        let mut partitions = Vec::with_capacity(txn.touched.len());
+        for (id, touched) in txn.touched {
+            let Some((known, snapshot)) = self.partitions.get_mut(&id).zip(touched.snapshot) else {
+                continue;
+            };
+            assert!(snapshot.offset >= known.committed.offset, "EOS-3: it never goes back");
+            known.committed = snapshot;
+            partitions.push((id, touched.last));
+        }
+        self.commands.push_back(Command::Settled { txn: txn.seq, partitions });
+    }
+
+    fn failed(&mut self, now: Instant, seq: TxnSeq, disposition: Disposition) {
+        let Some(at) = self.txns.iter().position(|txn| txn.seq == seq) else {
+            return;
+        };
+        if self.txns[at].state == TxnState::Aborting {
+            return;
+        }
+        match disposition {
+            Disposition::Fenced => self.stop(StopReason::Fenced),
+            Disposition::Stop => self.stop(StopReason::Failed),
+            Disposition::Indefinite => {
+                let txn = &mut self.txns[at];
+                txn.transition(TxnState::Indefinite);
+                self.commands.push_back(Command::Recover { slot: txn.slot });
+            }
+            Disposition::Abort => self.abort_from(now, at, None),
+            Disposition::Recover => self.abort_from(now, at, Some(seq)),
+        }
+    }
+
+    /// EOS-4: this transaction and all later ones are aborted. The one in `recover` needs a new
+    /// producer for it.
+    fn abort_from(&mut self, now: Instant, at: usize, recover: Option<TxnSeq>) {
+        let mut partitions = match std::mem::replace(&mut self.mode, Mode::Running) {
+            Mode::Running => {
+                self.aborts_in_a_row += 1;
+                BTreeSet::new()
+            }
+            Mode::Aborting(partitions) => partitions,
+            Mode::Stopped => return self.mode = Mode::Stopped,
+        };
+        if self.aborts_in_a_row > ABORTS_IN_A_ROW_MAX {
+            return self.stop(StopReason::TooManyAborts);
+        }
+        for txn in self.txns.range_mut(at..) {
+            if txn.state == TxnState::Aborting {
+                continue;
+            }
+            txn.transition(TxnState::Aborting);
+            partitions.extend(txn.touched.keys());
+            let slot = txn.slot;
+            self.commands.push_back(match recover == Some(txn.seq) {
+                true => Command::Recover { slot },
+                false => Command::Abort { txn: txn.seq, slot },
+            });
+        }
+        self.mode = Mode::Aborting(partitions);
+        self.finish_abort(now);
+    }
+
+    fn abort_failed(&mut self, slot: usize, disposition: Disposition) {
+        match disposition {
+            Disposition::Fenced => self.stop(StopReason::Fenced),
+            // Initialising the producer anew aborts what it left open.
+            _ => self.commands.push_back(Command::Recover { slot }),
+        }
+    }
+
+    fn recovered(&mut self, now: Instant, slot: usize) {
+        let Slot::Busy(seq) = self.slots[slot] else {
+            return self.slot_is_idle(slot);
+        };
+        match self.find(seq).map(|txn| (txn.state, txn.offsets())) {
+            Some((TxnState::Indefinite, offsets)) => {
+                self.commands.push_back(Command::Resolve { txn: seq, offsets });
+            }
+            _ => self.ended(now, slot),
+        }
+    }
+
+    fn resolved(&mut self, now: Instant, seq: TxnSeq, committed: bool) {
+        let indefinite = |txn: &Transaction| txn.seq == seq && txn.state == TxnState::Indefinite;
+        let Some(at) = self.txns.iter().position(indefinite) else {
+            return;
+        };
+        if committed {
+            return self.committed(seq);
+        }
+        let slot = self.txns[at].slot;
+        self.abort_from(now, at, None);
+        // Its producer is new already, and has nothing open.
+        let abort = Command::Abort { txn: seq, slot };
+        self.commands.retain(|command| *command != abort);
+        self.ended(now, slot);
+    }
+
+    /// The slot's transaction is aborted.
+    fn ended(&mut self, now: Instant, slot: usize) {
+        let aborting = |txn: &Transaction| txn.slot == slot && txn.state == TxnState::Aborting;
+        if let Some(at) = self.txns.iter().position(aborting) {
+            self.txns.remove(at);
+        }
+        self.slot_is_idle(slot);
+        self.finish_abort(now);
+    }
+
+    /// Once nothing is in flight any more, what is committed is known: the rest is undone.
+    ///
+    /// Earlier transactions than the failed one go on to commit before that. If the rewind did not
+    /// wait for them: 1. A commits, B fails. 2. The task rewinds to before A. 3. A is committed.
+    /// 4. A's events are processed again.
+    fn finish_abort(&mut self, now: Instant) {
+        if !self.txns.is_empty() {
+            return;
+        }
+        let Mode::Aborting(partitions) = &mut self.mode else {
+            return;
+        };
+        for id in std::mem::take(partitions) {
+            let Some(known) = self.partitions.get_mut(&id) else {
+                continue;
+            };
+            let to = known.committed.clone();
+            known.progress.rewind(&to);
+            self.commands.push_back(Command::Rewind { partition: id, to });
+        }
+        self.mode = Mode::Running;
+        let doublings = self.aborts_in_a_row.saturating_sub(1).min(16);
+        let backoff = ABORT_BACKOFF_MIN.saturating_mul(1 << doublings).min(ABORT_BACKOFF_MAX);
+        self.resume_at = Some(now + backoff);
+    }
+
+    /// The member was expelled. A commit that is on its way may still succeed, or be refused; all
+    /// other transactions are aborted.
+    fn lose_all(&mut self, now: Instant) {
+        self.partitions.clear();
+        let committing = self
+            .txns
+            .front()
+            .is_some_and(|txn| matches!(txn.state, TxnState::Committing | TxnState::Indefinite));
+        self.abort_from(now, usize::from(committing), None);
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        if self.mode != Mode::Stopped {
+            self.mode = Mode::Stopped;
+            self.commands.clear();
+            self.commands.push_back(Command::Stop { reason });
+        }
+    }
+
+    /// Checks what must always hold; the tests call it after each step.
+    ///
+    /// # Panics
+    /// If something doesn't.
+    pub fn check_invariants(&self) {
+        let seqs: Vec<_> = self.txns.iter().map(|txn| txn.seq).collect();
+        assert!(seqs.is_sorted(), "EOS-2: transactions stay in the order they opened");
+        let mut earlier_flushed = true;
+        for (place, txn) in self.txns.iter().enumerate() {
+            let aborting = txn.state == TxnState::Aborting;
+            assert!(
+                aborting || !txn.transmit || earlier_flushed,
+                "EOS-1: transaction {} sends before the earlier ones are in the log",
+                txn.seq.0
+            );
+            earlier_flushed &= txn.state.is_flushed();
+            let ends = matches!(txn.state, TxnState::Committing | TxnState::Indefinite);
+            assert!(place == 0 || !ends, "EOS-2: only the oldest commits");
+            assert!(txn.pinned == 0 || !ends, "EOS-3: an incomplete event is not committed");
+            assert_eq!(self.slots[txn.slot], Slot::Busy(txn.seq), "a producer, a transaction");
+        }
+        for known in self.partitions.values() {
+            let snapshot = known.progress.snapshot();
+            assert!(snapshot.offset >= known.committed.offset, "EOS-3: it never goes back");
+        }
+        let idle = self.slots.iter().filter(|slot| **slot == Slot::Idle).count();
+        assert_eq!(idle, self.idle.len(), "every idle slot is in the queue once");
+    }
+}
