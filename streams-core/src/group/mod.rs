@@ -1,6 +1,32 @@
-//! Membership in the consumer group.
+//! Membership in the consumer group: which partitions are ours, and under which generation.
+//!
+//! The guarantees, by the names that asserts, tests and commits use:
+//!
+//! - **GRP-1** A partition has at most one owner in a generation.
+//! - **GRP-2** None is unowned while an active member exists; unowned ones are assigned at once.
+//! - **GRP-3** Warm-ups in flight never exceed the budget. (The assignor here knows no warm-ups.)
+//! - **GRP-4** The same input gives the same plan: sorted maps, ties broken by member id, no
+//!   randomness.
+//!
+//! [`Member`] is the machine and [`assignor`] a pure function; [`run`] drives them over a
+//! [`GroupTransport`]. librdkafka has no interface for an assignor, so the member is ours.
 
+pub mod assignor;
+mod driver;
+mod member;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::driver::{GroupCommand, run};
+pub use self::member::Member;
+use crate::error::ConfigError;
+use assignor::Subscription;
+
+/// Partitions, by topic and number, in order.
+pub type Partitions = BTreeSet<(String, i32)>;
 
 /// A member's standing in its group: what every offset commit carries (EOS-7, KIP-447).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,4 +39,200 @@ pub struct Generation {
     pub generation_id: i32,
     /// The static member's name, if it has one (KIP-345).
     pub instance_id: Option<Arc<str>>,
+}
+
+/// The member's settings.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// The group's name.
+    pub group_id: String,
+    /// `group.instance.id` (KIP-345): a restart takes the old member's place at once.
+    pub instance_id: Option<String>,
+    /// The topics whose partitions are shared.
+    pub topics: Vec<String>,
+    /// Without a heartbeat for this time, the coordinator takes the partitions away.
+    pub session_timeout: Duration,
+    /// So long may a member take to give partitions up and join again.
+    pub rebalance_timeout: Duration,
+    /// The time between two heartbeats: a rebalance costs its peers about this much.
+    pub heartbeat_interval: Duration,
+    /// Spreads the retries of several members.
+    pub seed: u64,
+}
+
+const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+
+impl GroupConfig {
+    /// The defaults: session timeout 10 s, rebalance timeout 60 s, heartbeat every 150 ms.
+    pub fn new(group_id: impl Into<String>, topics: Vec<String>) -> Self {
+        Self {
+            group_id: group_id.into(),
+            instance_id: None,
+            topics,
+            session_timeout: Duration::from_secs(10),
+            rebalance_timeout: Duration::from_secs(60),
+            heartbeat_interval: Duration::from_millis(150),
+            seed: 0,
+        }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// If one is out of range; three heartbeats must fit into a session.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let sessions = SESSION_TIMEOUT_MIN..=SESSION_TIMEOUT_MAX;
+        ConfigError::check_duration("session_timeout", self.session_timeout, sessions)?;
+        let heartbeats = HEARTBEAT_MIN..=self.session_timeout / 3;
+        ConfigError::check_duration("heartbeat_interval", self.heartbeat_interval, heartbeats)?;
+        let rebalances = SESSION_TIMEOUT_MIN..=SESSION_TIMEOUT_MAX;
+        ConfigError::check_duration("rebalance_timeout", self.rebalance_timeout, rebalances)
+    }
+}
+
+/// What the group says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// A JoinGroup is about to be sent, and the generation will change: begin no commit until
+    /// `Joined` or `Lost`.
+    Rejoining,
+    /// A generation began.
+    Joined {
+        /// What every commit carries from now on.
+        generation: Generation,
+        /// Ours from now on.
+        assigned: Partitions,
+        /// Not ours any more: finish what has begun, then acknowledge.
+        revoked: Partitions,
+        /// All that are ours, without the revoked.
+        owned: Partitions,
+    },
+    /// The group went on without us: all partitions are lost, and nothing may be committed. The
+    /// member joins anew by itself.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// The member can't go on.
+    Failed {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The member left.
+    Left,
+}
+
+/// A JoinGroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// The group's name.
+    pub group_id: String,
+    /// Our id; empty at first.
+    pub member_id: String,
+    /// The static member's name.
+    pub instance_id: Option<String>,
+    /// See [`GroupConfig`].
+    pub session_timeout: Duration,
+    /// See [`GroupConfig`].
+    pub rebalance_timeout: Duration,
+    /// The assignors we offer, the preferred one first.
+    pub protocols: Vec<String>,
+    /// What we want and have.
+    pub subscription: Subscription,
+}
+
+/// What the member asks for, one request at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupRequest {
+    /// Finds the coordinator, and connects to it.
+    FindCoordinator {
+        /// The group's name.
+        group_id: String,
+    },
+    /// Joins, or joins again.
+    Join(Box<JoinRequest>),
+    /// The number of partitions of each topic: the leader needs it.
+    Partitions {
+        /// The topics.
+        topics: BTreeSet<String>,
+    },
+    /// Waits for the assignment; the leader brings it.
+    Sync {
+        /// Who we are.
+        standing: Generation,
+        /// The assignor.
+        protocol: String,
+        /// Of each member; only the leader's counts.
+        assignments: BTreeMap<String, Partitions>,
+    },
+    /// Says that we live.
+    Heartbeat {
+        /// Who we are.
+        standing: Generation,
+    },
+    /// Leaves.
+    Leave {
+        /// Who we are.
+        standing: Generation,
+    },
+}
+
+/// The replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupReply {
+    /// The coordinator is found, and connected to.
+    Coordinator,
+    /// To `Join`.
+    Joined {
+        /// Kafka's error code, or 0.
+        code: i16,
+        /// The new generation.
+        generation: i32,
+        /// Our id.
+        member_id: String,
+        /// Whether we are to assign.
+        leader: bool,
+        /// The assignor that all members know.
+        protocol: String,
+        /// All members, to the leader alone. A subscription may be unreadable.
+        members: BTreeMap<String, Result<Subscription, String>>,
+    },
+    /// To `Partitions`. A topic that isn't there has none.
+    Partitions {
+        /// By topic.
+        partitions: BTreeMap<String, i32>,
+    },
+    /// To `Sync`.
+    Synced {
+        /// Kafka's error code, or 0.
+        code: i16,
+        /// What is assigned to us.
+        partitions: Partitions,
+    },
+    /// To `Heartbeat`.
+    Heartbeat {
+        /// Kafka's error code, or 0.
+        code: i16,
+    },
+    /// To `Leave`.
+    Left {
+        /// Kafka's error code, or 0.
+        code: i16,
+    },
+    /// The request as such was refused.
+    Refused {
+        /// Kafka's error code.
+        code: i16,
+    },
+}
+
+/// Brings requests to the group's coordinator.
+pub trait GroupTransport: Send {
+    /// Sends a request and returns the reply; an error is one of the connection.
+    fn call(
+        &mut self,
+        request: GroupRequest,
+    ) -> impl Future<Output = Result<GroupReply, String>> + Send;
 }

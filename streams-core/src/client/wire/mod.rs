@@ -1,1 +1,14 @@
-//! The Kafka protocol over tokio.
+//! The Kafka protocol over tokio: administration and group membership.
+//!
+//! Only this folder and `client/rdkafka` name a Kafka library.
+
+mod admin;
+mod connection;
+mod consumer_protocol;
+mod error;
+mod group;
+
+pub use self::admin::{Admin, CommittedOffset, Isolation, NewTopic, OffsetAt};
+pub use self::connection::Connection;
+pub use self::error::{ClientError, error_name};
+pub use self::group::WireTransport;

@@ -1,0 +1,395 @@
+//! Topics and offsets: what has to be known and made before an event is processed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest,
+    MetadataRequest, OffsetFetchRequest, TopicName,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use super::connection::Connection;
+use super::{ClientError, error_name};
+
+/// How long one request may take.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a broker is looked for.
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+/// A topic to make.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it gets.
+    pub partitions: i32,
+    /// How many replicas; -1 for the cluster's default.
+    pub replication_factor: i16,
+    /// Its settings, by Kafka's names.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Which end of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetAt {
+    /// The first record that is there.
+    Earliest,
+    /// One past the last record.
+    Latest,
+}
+
+/// What counts as the last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// The high watermark.
+    ReadUncommitted,
+    /// The last stable offset: before the first open transaction.
+    ReadCommitted,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset.
+    pub offset: i64,
+    /// What was committed with it.
+    pub metadata: String,
+}
+
+/// A client for topics and offsets. It reconnects by itself.
+#[derive(Debug)]
+pub struct Admin {
+    bootstrap: Vec<String>,
+    any: Option<Connection>,
+    brokers: BTreeMap<String, Connection>,
+}
+
+fn text(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}
+
+impl Admin {
+    /// A client for the cluster at `bootstrap`, which is `host:port`, comma-separated.
+    pub fn new(bootstrap: &str) -> Self {
+        let bootstrap = bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
+        Self { bootstrap, any: None, brokers: BTreeMap::new() }
+    }
+
+    /// Finds a broker that answers.
+    ///
+    /// # Errors
+    /// If none does within five seconds.
+    pub async fn connect(&mut self) -> Result<(), ClientError> {
+        if self.any.is_some() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let mut reason = "no address given".to_owned();
+            for address in &self.bootstrap {
+                match Connection::open(address).await {
+                    Ok(connection) => {
+                        self.any = Some(connection);
+                        return Ok(());
+                    }
+                    Err(error) => reason = error.to_string(),
+                }
+            }
+            if started.elapsed() >= BOOTSTRAP_TIMEOUT {
+                let bootstrap = self.bootstrap.join(",");
+                return Err(ClientError::NoBroker { bootstrap, tried: started.elapsed(), reason });
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Asks any broker.
+    async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        cap: i16,
+    ) -> Result<R::Response, ClientError> {
+        self.connect().await?;
+        let Some(connection) = &mut self.any else {
+            return Err(ClientError::connection("", "not connected"));
+        };
+        let reply = connection.call(request, cap, REQUEST_TIMEOUT).await;
+        if matches!(reply, Err(ClientError::Connection { .. })) {
+            self.any = None;
+        }
+        reply
+    }
+
+    /// Asks the broker at `address`.
+    async fn call_at<R: Request>(
+        &mut self,
+        address: &str,
+        request: &R,
+        cap: i16,
+    ) -> Result<R::Response, ClientError> {
+        if !self.brokers.contains_key(address) {
+            let connection = Connection::open(address).await?;
+            self.brokers.insert(address.to_owned(), connection);
+        }
+        let Some(connection) = self.brokers.get_mut(address) else {
+            return Err(ClientError::connection(address, "not connected"));
+        };
+        let reply = connection.call(request, cap, REQUEST_TIMEOUT).await;
+        if matches!(reply, Err(ClientError::Connection { .. })) {
+            self.brokers.remove(address);
+        }
+        reply
+    }
+
+    /// The number of partitions of `topic`; `None` if there is no such topic.
+    ///
+    /// # Errors
+    /// If no broker answers, or the topic may not be described.
+    pub async fn partitions(&mut self, topic: &str) -> Result<Option<i32>, ClientError> {
+        let (_, described) = self.metadata(topic).await?;
+        match described.error_code {
+            0 => Ok(i32::try_from(described.partitions.len()).ok()),
+            UNKNOWN_TOPIC_OR_PARTITION => Ok(None),
+            code => Err(ClientError::refused(format!("describing topic `{topic}`"), code)),
+        }
+    }
+
+    async fn metadata(
+        &mut self,
+        topic: &str,
+    ) -> Result<(BTreeMap<BrokerId, String>, MetadataResponseTopic), ClientError> {
+        let asked = MetadataRequestTopic::default().with_name(Some(TopicName(text(topic))));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![asked]))
+            .with_allow_auto_topic_creation(false);
+        let reply = self.call(&request, 9).await?;
+        let address = |host: &StrBytes, port: i32| format!("{host}:{port}");
+        let brokers = reply.brokers.iter().map(|b| (b.node_id, address(&b.host, b.port))).collect();
+        let described = reply.topics.into_iter().next().ok_or_else(|| {
+            ClientError::refused(format!("describing topic `{topic}`"), UNKNOWN_TOPIC_OR_PARTITION)
+        })?;
+        Ok((brokers, described))
+    }
+
+    /// Makes a topic; `false` if it was there already. Returns once it is described.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_topic(&mut self, topic: &NewTopic) -> Result<bool, ClientError> {
+        let config = |(name, value): (&String, &String)| {
+            CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+        };
+        let creatable = CreatableTopic::default()
+            .with_name(TopicName(text(&topic.name)))
+            .with_num_partitions(topic.partitions)
+            .with_replication_factor(topic.replication_factor)
+            .with_configs(topic.configs.iter().map(config).collect());
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(10_000);
+        let reply = self.call(&request, 5).await?;
+        let Some(result) = reply.topics.first() else {
+            return Err(ClientError::connection("", "the reply names no topic"));
+        };
+        match result.error_code {
+            TOPIC_ALREADY_EXISTS => return Ok(false),
+            0 => {}
+            code => {
+                let detail =
+                    result.error_message.as_deref().map_or(String::new(), |m| format!(": {m}"));
+                let what = format!("creating topic `{}`", topic.name);
+                return Err(ClientError::Refused { what, name: error_name(code), code, detail });
+            }
+        }
+        self.await_topic(&topic.name).await?;
+        Ok(true)
+    }
+
+    /// A new topic is not known to all brokers at once.
+    async fn await_topic(&mut self, topic: &str) -> Result<(), ClientError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let (brokers, described) = self.metadata(topic).await?;
+            let leads = |leader: &BrokerId| brokers.contains_key(leader);
+            let ready = described.error_code == 0
+                && !described.partitions.is_empty()
+                && described.partitions.iter().all(|p| p.error_code == 0 && leads(&p.leader_id));
+            if ready {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = format!("waiting for the new topic `{topic}`");
+                return Err(ClientError::refused(what, described.error_code));
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// The end of partitions of a topic.
+    ///
+    /// # Errors
+    /// If a partition is not there, has no leader for ten seconds, or may not be read.
+    pub async fn offsets(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+        at: OffsetAt,
+        isolation: Isolation,
+    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            match self.try_offsets(topic, partitions, at, isolation).await {
+                Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_offsets(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+        at: OffsetAt,
+        isolation: Isolation,
+    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let (brokers, described) = self.metadata(topic).await?;
+        let mut by_leader: BTreeMap<&String, Vec<i32>> = BTreeMap::new();
+        for partition in partitions {
+            let found = described.partitions.iter().find(|p| p.partition_index == *partition);
+            let leader = found.and_then(|p| brokers.get(&p.leader_id)).ok_or_else(|| {
+                let what = format!("finding the leader of {topic}-{partition}");
+                ClientError::refused(what, UNKNOWN_TOPIC_OR_PARTITION)
+            })?;
+            by_leader.entry(leader).or_default().push(*partition);
+        }
+        let mut offsets = BTreeMap::new();
+        for (leader, partitions) in by_leader {
+            let request = list_offsets(topic, &partitions, at, isolation);
+            let reply = self.call_at(leader, &request, 6).await?;
+            for partition in reply.topics.iter().flat_map(|t| &t.partitions) {
+                let index = partition.partition_index;
+                if partition.error_code != 0 {
+                    let what = format!("asking for the offsets of {topic}-{index}");
+                    return Err(ClientError::refused(what, partition.error_code));
+                }
+                offsets.insert(index, partition.offset);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// The address of the group's coordinator.
+    ///
+    /// # Errors
+    /// If there is none yet (retriable), or the group may not be used.
+    pub async fn group_coordinator(&mut self, group: &str) -> Result<String, ClientError> {
+        let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
+        let reply = self.call(&request, 3).await?;
+        if reply.error_code != 0 {
+            let what = format!("finding the coordinator of group `{group}`");
+            return Err(ClientError::refused(what, reply.error_code));
+        }
+        let found = Coordinator::default().with_host(reply.host).with_port(reply.port);
+        Ok(format!("{}:{}", found.host, found.port))
+    }
+
+    /// The stable committed offsets of a group: those of open transactions are waited for.
+    ///
+    /// # Errors
+    /// If the coordinator can't be asked, or a transaction stays open for `deadline`.
+    pub async fn committed(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+        deadline: Duration,
+    ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
+        let deadline = Instant::now() + deadline;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            match self.try_committed(group, topic, partitions).await {
+                Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_committed(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
+        let coordinator = self.group_coordinator(group).await?;
+        let asked = OffsetFetchRequestTopic::default()
+            .with_name(TopicName(text(topic)))
+            .with_partition_indexes(partitions.to_vec());
+        let request = OffsetFetchRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_topics(Some(vec![asked]))
+            .with_require_stable(true);
+        let reply = self.call_at(&coordinator, &request, 7).await?;
+        if reply.error_code != 0 {
+            let what = format!("fetching the offsets of group `{group}`");
+            return Err(ClientError::refused(what, reply.error_code));
+        }
+        let mut offsets = BTreeMap::new();
+        for partition in reply.topics.into_iter().flat_map(|t| t.partitions) {
+            let index = partition.partition_index;
+            if partition.error_code != 0 {
+                let what = format!("fetching the offset of group `{group}` for {topic}-{index}");
+                return Err(ClientError::refused(what, partition.error_code));
+            }
+            if partition.committed_offset >= 0 {
+                let metadata = partition.metadata.map_or(String::new(), |m| m.to_string());
+                let offset = partition.committed_offset;
+                offsets.insert(index, CommittedOffset { offset, metadata });
+            }
+        }
+        Ok(offsets)
+    }
+}
+
+fn list_offsets(
+    topic: &str,
+    partitions: &[i32],
+    at: OffsetAt,
+    isolation: Isolation,
+) -> ListOffsetsRequest {
+    let timestamp = match at {
+        OffsetAt::Earliest => -2,
+        OffsetAt::Latest => -1,
+    };
+    let partition = |index: &i32| {
+        ListOffsetsPartition::default().with_partition_index(*index).with_timestamp(timestamp)
+    };
+    let topic = ListOffsetsTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions(partitions.iter().map(partition).collect());
+    ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_isolation_level(i8::from(isolation == Isolation::ReadCommitted))
+        .with_topics(vec![topic])
+}

@@ -1,0 +1,119 @@
+//! What can go wrong between us and a broker.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+
+/// A failed request.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No broker answered.
+    #[error(
+        "no broker answers at {bootstrap} (tried for {tried:?}, the last error was: {reason}): \
+         is Kafka running there, and is the address right?"
+    )]
+    NoBroker {
+        /// The addresses.
+        bootstrap: String,
+        /// For how long they were tried.
+        tried: Duration,
+        /// The last error.
+        reason: String,
+    },
+    /// The connection broke, or the broker was silent for too long.
+    #[error("the connection to {address} failed: {reason}")]
+    Connection {
+        /// The broker's address.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Broker and client have no version of a request in common.
+    #[error(
+        "{address} speaks versions {low} to {high} of API {api}, and this client {min} to {max}: \
+         brokers from Kafka 2.5 on are supported"
+    )]
+    Version {
+        /// The broker's address.
+        address: String,
+        /// The API's key.
+        api: i16,
+        /// The broker's lowest version.
+        low: i16,
+        /// The broker's highest version.
+        high: i16,
+        /// Our lowest.
+        min: i16,
+        /// Our highest.
+        max: i16,
+    },
+    /// The broker refused.
+    #[error("{what}: {name} ({code}){detail}")]
+    Refused {
+        /// What was asked, of what.
+        what: String,
+        /// Kafka's name of the error.
+        name: String,
+        /// Kafka's code.
+        code: i16,
+        /// What the broker added.
+        detail: String,
+    },
+}
+
+impl ClientError {
+    pub(super) fn connection(address: &str, reason: impl ToString) -> Self {
+        Self::Connection { address: address.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(super) fn refused(what: impl Into<String>, code: i16) -> Self {
+        Self::Refused { what: what.into(), name: error_name(code), code, detail: String::new() }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connection { .. } => true,
+            Self::Refused { code, .. } => {
+                ResponseError::try_from_code(*code).is_some_and(|error| error.is_retriable())
+            }
+            Self::NoBroker { .. } | Self::Version { .. } => false,
+        }
+    }
+
+    /// Kafka's code, if the broker refused.
+    pub const fn code(&self) -> Option<i16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// Kafka's name of an error code, as in its documentation: `UNKNOWN_MEMBER_ID`.
+pub fn error_name(code: i16) -> String {
+    let Some(error) = ResponseError::try_from_code(code) else {
+        return "NONE".to_owned();
+    };
+    let mut name = String::new();
+    for letter in format!("{error:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kafkas() {
+        assert_eq!(error_name(25), "UNKNOWN_MEMBER_ID");
+        assert_eq!(error_name(3), "UNKNOWN_TOPIC_OR_PARTITION");
+        assert_eq!(error_name(0), "NONE");
+    }
+}

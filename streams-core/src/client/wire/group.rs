@@ -1,0 +1,173 @@
+//! The group's requests on the wire.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use super::ClientError;
+use super::admin::{Admin, REQUEST_TIMEOUT};
+use super::connection::Connection;
+use super::consumer_protocol::{
+    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
+};
+use crate::group::{GroupReply, GroupRequest, GroupTransport, Partitions};
+
+const PROTOCOL_TYPE: &str = "consumer";
+/// What a JoinGroup may take beyond the rebalance timeout.
+const JOIN_SLACK: Duration = Duration::from_secs(5);
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+
+/// Sends the member's requests to the coordinator.
+#[derive(Debug)]
+pub struct WireTransport {
+    admin: Admin,
+    address: Option<String>,
+    /// Taken out for each call, and put back after its reply: a call that was given up in the middle
+    /// takes its connection with it.
+    coordinator: Option<Connection>,
+}
+
+impl WireTransport {
+    /// A transport to the cluster at `bootstrap`.
+    pub fn new(bootstrap: &str) -> Self {
+        Self { admin: Admin::new(bootstrap), address: None, coordinator: None }
+    }
+
+    /// Asks the coordinator.
+    async fn ask<R: Request>(
+        &mut self,
+        request: &R,
+        cap: i16,
+        patience: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let mut connection = match (self.coordinator.take(), &self.address) {
+            (Some(connection), _) => connection,
+            (None, Some(address)) => Connection::open(address).await?,
+            (None, None) => {
+                return Err(ClientError::refused("the coordinator", COORDINATOR_NOT_AVAILABLE));
+            }
+        };
+        let reply = connection.call(request, cap, patience).await?;
+        self.coordinator = Some(connection);
+        Ok(reply)
+    }
+
+    async fn try_call(&mut self, request: GroupRequest) -> Result<GroupReply, ClientError> {
+        match request {
+            GroupRequest::FindCoordinator { group_id } => {
+                let address = self.admin.group_coordinator(&group_id).await?;
+                self.coordinator = Some(Connection::open(&address).await?);
+                self.address = Some(address);
+                Ok(GroupReply::Coordinator)
+            }
+            GroupRequest::Join(join) => {
+                let patience = join.rebalance_timeout + JOIN_SLACK;
+                let request = join_request(&join);
+                let reply = self.ask(&request, 9, patience).await?;
+                let members = reply.members.into_iter().map(|member| {
+                    let subscription = decode_subscription(member.metadata);
+                    (member.member_id.to_string(), subscription)
+                });
+                Ok(GroupReply::Joined {
+                    code: reply.error_code,
+                    generation: reply.generation_id,
+                    member_id: reply.member_id.to_string(),
+                    leader: reply.leader == reply.member_id && !reply.skip_assignment,
+                    protocol: reply.protocol_name.map_or(String::new(), |name| name.to_string()),
+                    members: members.collect(),
+                })
+            }
+            GroupRequest::Sync { standing, protocol, assignments } => {
+                let assignments = assignments.iter().map(|(member, partitions)| {
+                    let assignment = encode_assignment(partitions);
+                    let member = StrBytes::from_string(member.clone());
+                    let to = SyncGroupRequestAssignment::default().with_member_id(member);
+                    to.with_assignment(assignment)
+                });
+                let request = SyncGroupRequest::default()
+                    .with_group_id(GroupId(text(&standing.group_id)))
+                    .with_generation_id(standing.generation_id)
+                    .with_member_id(text(&standing.member_id))
+                    .with_group_instance_id(standing.instance_id.as_deref().map(text))
+                    .with_protocol_type(Some(text(PROTOCOL_TYPE)))
+                    .with_protocol_name(Some(text(&protocol)))
+                    .with_assignments(assignments.collect());
+                let reply = self.ask(&request, 5, REQUEST_TIMEOUT * 6).await?;
+                let partitions = match reply.error_code {
+                    0 => decode_assignment(reply.assignment)
+                        .map_err(|error| ClientError::connection("the group's leader", error))?,
+                    _ => Partitions::new(),
+                };
+                Ok(GroupReply::Synced { code: reply.error_code, partitions })
+            }
+            GroupRequest::Heartbeat { standing } => {
+                let request = HeartbeatRequest::default()
+                    .with_group_id(GroupId(text(&standing.group_id)))
+                    .with_generation_id(standing.generation_id)
+                    .with_member_id(text(&standing.member_id))
+                    .with_group_instance_id(standing.instance_id.as_deref().map(text));
+                let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
+                Ok(GroupReply::Heartbeat { code: reply.error_code })
+            }
+            GroupRequest::Leave { standing } => {
+                let member = MemberIdentity::default()
+                    .with_member_id(text(&standing.member_id))
+                    .with_group_instance_id(standing.instance_id.as_deref().map(text));
+                let request = LeaveGroupRequest::default()
+                    .with_group_id(GroupId(text(&standing.group_id)))
+                    .with_members(vec![member]);
+                let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
+                Ok(GroupReply::Left { code: reply.error_code })
+            }
+            GroupRequest::Partitions { topics } => {
+                let mut partitions = BTreeMap::new();
+                for topic in topics {
+                    let count = self.admin.partitions(&topic).await?.unwrap_or(0);
+                    partitions.insert(topic, count);
+                }
+                Ok(GroupReply::Partitions { partitions })
+            }
+        }
+    }
+}
+
+impl GroupTransport for WireTransport {
+    async fn call(&mut self, request: GroupRequest) -> Result<GroupReply, String> {
+        let reply = self.try_call(request).await;
+        reply.or_else(|error| match error.code() {
+            Some(code) => Ok(GroupReply::Refused { code }),
+            None => {
+                self.address = None;
+                Err(error.to_string())
+            }
+        })
+    }
+}
+
+fn text(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}
+
+fn join_request(join: &crate::group::JoinRequest) -> JoinGroupRequest {
+    let metadata = encode_subscription(&join.subscription);
+    let protocol = |name: &String| {
+        JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata.clone())
+    };
+    let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    JoinGroupRequest::default()
+        .with_group_id(GroupId(text(&join.group_id)))
+        .with_session_timeout_ms(millis(join.session_timeout))
+        .with_rebalance_timeout_ms(millis(join.rebalance_timeout))
+        .with_member_id(text(&join.member_id))
+        .with_group_instance_id(join.instance_id.as_deref().map(text))
+        .with_protocol_type(text(PROTOCOL_TYPE))
+        .with_protocols(join.protocols.iter().map(protocol).collect())
+}
