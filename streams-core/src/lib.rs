@@ -10,7 +10,9 @@ pub mod error;
 pub mod group;
 pub mod handler;
 pub mod record;
+pub mod runtime;
 pub mod store;
+pub mod task;
 
 #[doc(hidden)]
 pub use streams_derive::__wire;
@@ -24,6 +26,9 @@ pub use crate::handler::{
     Outcome, Result, Route, RoutingTable, Topic,
 };
 pub use crate::record::Record;
+pub use crate::runtime::{
+    EventProducer, OnUndecodable, RunningSource, SourceBuilder, SourceError, SourceState, StartFrom,
+};
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};
 
 /// All that an application's module names: `use streams_core::prelude::*;`.

@@ -23,6 +23,8 @@ mod progress;
 mod txn;
 
 pub use self::config::EosConfig;
-pub use self::pool::{Command, Event, EventEnd, Offer, PartitionId, Pool, StopReason};
+pub use self::pool::{
+    ABORTS_IN_A_ROW_MAX, Command, Event, EventEnd, Offer, PartitionId, Pool, StopReason,
+};
 pub use self::progress::{Delivery, Progress, Snapshot};
 pub use self::txn::{CommitOffset, Transaction, TxnSeq, TxnState};

@@ -326,6 +326,14 @@ impl Pool {
         self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())
     }
 
+    /// The transaction that the slot's producer works for.
+    pub fn txn_of(&self, slot: usize) -> Option<TxnSeq> {
+        match self.slots.get(slot)? {
+            Slot::Busy(seq) => Some(*seq),
+            Slot::Starting | Slot::Idle => None,
+        }
+    }
+
     /// What the partition has committed, as far as this pool knows.
     pub fn committed_of(&self, partition: PartitionId) -> Option<&Snapshot> {
         self.partitions.get(&partition).map(|known| &known.committed)

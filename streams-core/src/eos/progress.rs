@@ -8,10 +8,6 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-/// The longest metadata of an offset commit, in bytes: brokers refuse more than 4,096 by default
-/// (`offset.metadata.max.bytes`).
-pub const COMMIT_METADATA_BYTES_MAX: usize = 4_000;
-
 /// The form of the metadata. Another one is another consumer's, and says nothing to us.
 const METADATA_PREFIX: &str = "s1:";
 
@@ -30,22 +26,24 @@ impl Snapshot {
         Self { offset, done: Vec::new() }
     }
 
-    /// The metadata that goes with the offset: empty, if nothing is done beyond it.
+    /// The metadata that goes with the offset: `s1:1-3,7#tag`.
     ///
-    /// Runs of distances from the offset: `s1:1-3,7` are the four events at 1, 2, 3 and 7 beyond it.
-    pub fn metadata(&self) -> String {
-        let mut text = String::new();
-        for run in self.done.chunk_by(|a, b| a + 1 == *b) {
-            text.push_str(if text.is_empty() { METADATA_PREFIX } else { "," });
+    /// Runs of distances from the offset (here the four events at 1, 2, 3 and 7 beyond it), and a
+    /// tag of the transaction: after a lost reply it tells whether this very commit happened, also
+    /// where the offset did not move.
+    pub fn metadata(&self, tag: &str) -> String {
+        let mut text = String::from(METADATA_PREFIX);
+        for (place, run) in self.done.chunk_by(|a, b| a + 1 == *b).enumerate() {
+            let comma = if place == 0 { "" } else { "," };
             let (first, last) = (run[0] - self.offset, run[run.len() - 1] - self.offset);
             let written = if first == last {
-                write!(text, "{first}")
+                write!(text, "{comma}{first}")
             } else {
-                write!(text, "{first}-{last}")
+                write!(text, "{comma}{first}-{last}")
             };
             written.expect("writing to a string can't fail");
         }
-        text
+        text + "#" + tag
     }
 
     /// Reads what [`Snapshot::metadata`] wrote. Metadata of another form is another consumer's, and
@@ -57,8 +55,9 @@ impl Snapshot {
         let Some(runs) = metadata.strip_prefix(METADATA_PREFIX) else {
             return Ok(Self::at(offset));
         };
+        let runs = runs.split_once('#').map_or(runs, |(runs, _)| runs);
         let mut done = Vec::new();
-        for run in runs.split(',') {
+        for run in runs.split(',').filter(|_| !runs.is_empty()) {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
             let (first, last) = first
                 .parse::<i64>()
@@ -239,10 +238,11 @@ mod tests {
 
     #[test]
     fn metadata_round_trips_as_runs() {
-        let cases = [(vec![], ""), (vec![11], "s1:1"), (vec![12, 13, 14, 20], "s1:2-4,10")];
+        let cases =
+            [(vec![], "s1:#x.1"), (vec![11], "s1:1#x.1"), (vec![12, 13, 14, 20], "s1:2-4,10#x.1")];
         for (done, text) in cases {
             let snapshot = Snapshot { offset: 10, done };
-            assert_eq!(snapshot.metadata(), text);
+            assert_eq!(snapshot.metadata("x.1"), text);
             assert_eq!(Snapshot::parse(10, text), Ok(snapshot));
         }
     }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn foreign_metadata_means_nothing_and_broken_metadata_is_an_error() {
         assert_eq!(Snapshot::parse(5, "node-7 at 12:00"), Ok(Snapshot::at(5)));
-        for broken in ["s1:", "s1:x", "s1:0", "s1:3-2", "s1:4,3", "s1:1-99999999999"] {
+        for broken in ["s1:,", "s1:x", "s1:0", "s1:3-2", "s1:4,3", "s1:1-99999999999"] {
             assert!(Snapshot::parse(5, broken).is_err(), "{broken}");
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{EventContext, ExecutionState, HandlerError, Result};
 use crate::record::TopicPartition;
+use crate::store::EventSeq;
 
 /// What is left to do with the store when the work is done.
 pub type Finalize<S> =
@@ -20,6 +21,8 @@ pub struct EventTicket {
     pub topic_partition: TopicPartition,
     /// The record's offset; `None` for an interjection.
     pub offset: Option<i64>,
+    /// The event's number in the task.
+    pub event: EventSeq,
     /// How often the task was assigned or rewound.
     pub incarnation: u64,
 }

@@ -125,6 +125,7 @@ impl<S: StateStore> EventContext<S> {
         EventTicket {
             topic_partition: self.topic_partition.clone(),
             offset: self.offset(),
+            event: self.event,
             incarnation: self.incarnation,
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{EventContext, Events, ExecutionState, HandlerError};
 use crate::codec::CodecError;
 use crate::record::Record;
+use crate::runtime::SourceBuilder;
 use crate::store::StateStore;
 
 /// What came of one event.
@@ -95,6 +96,11 @@ pub trait EventSource: Sized + 'static {
     /// Decodes the record and calls its handler.
     fn dispatch(ctx: &mut EventContext<Self::Store>, record: &Record) -> Outcome {
         (Self::TABLE.dispatch)(ctx, record)
+    }
+
+    /// The settings of a source of this application; [`SourceBuilder::start`] starts it.
+    fn builder() -> SourceBuilder<Self> {
+        SourceBuilder::new()
     }
 
     /// The routing table as data.

@@ -1,0 +1,398 @@
+//! The settings of a source, and its start.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::control::{Control, WorkerHandle};
+use super::error::SourceError;
+use super::mailbox::Mailbox;
+use super::running::RunningSource;
+use super::worker::{FromWorker, Worker, WorkerParts};
+use crate::client::ClusterConfig;
+use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
+use crate::client::wire::{Admin, NewTopic};
+use crate::eos::EosConfig;
+use crate::error::ConfigError;
+use crate::group::GroupConfig;
+use crate::handler::EventSource;
+
+/// What to do with a record that can't be decoded, or whose type has no handler.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnUndecodable {
+    /// Stop the source with an error: nothing is lost.
+    #[default]
+    Fail,
+    /// Leave the record out, with a warning.
+    Skip,
+    /// Send the record to this topic, as it is, in the transaction that commits its offset; the
+    /// headers `__source__` and `__error__` say where it came from and why.
+    DeadLetter(String),
+}
+
+/// Where to start a partition that has neither state nor a committed offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// With the first record that is there.
+    #[default]
+    Earliest,
+    /// With the next record that comes.
+    Latest,
+}
+
+/// How long the first pieces of a start may take.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const WORKERS_MAX: usize = 256;
+
+/// The settings of a source; made by `Source::builder()`.
+#[derive(Clone, Debug)]
+pub struct SourceBuilder<A> {
+    pub(super) cluster: ClusterConfig,
+    pub(super) group: GroupConfig,
+    pub(super) topic: String,
+    pub(super) changelog: Option<String>,
+    pub(super) partitions: Option<i32>,
+    pub(super) replication_factor: i16,
+    pub(super) topic_configs: BTreeMap<String, String>,
+    pub(super) eos: EosConfig,
+    pub(super) workers: usize,
+    pub(super) on_undecodable: OnUndecodable,
+    pub(super) start_from: StartFrom,
+    source: PhantomData<fn(A)>,
+}
+
+impl<A: EventSource> SourceBuilder<A> {
+    pub(crate) fn new() -> Self {
+        Self {
+            cluster: ClusterConfig::default(),
+            group: GroupConfig::new("", Vec::new()),
+            topic: String::new(),
+            changelog: None,
+            partitions: None,
+            replication_factor: -1,
+            topic_configs: BTreeMap::new(),
+            eos: EosConfig::default(),
+            workers: 1,
+            on_undecodable: OnUndecodable::default(),
+            start_from: StartFrom::default(),
+            source: PhantomData,
+        }
+    }
+
+    /// The cluster: `host:port`, comma-separated.
+    #[must_use]
+    pub fn bootstrap(mut self, bootstrap: impl Into<String>) -> Self {
+        self.cluster.bootstrap = bootstrap.into();
+        self
+    }
+
+    /// The consumer group: the application's name.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group.group_id = group.into();
+        self
+    }
+
+    /// The source topic. It is made, if it isn't there.
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topic = topic.into();
+        self
+    }
+
+    /// The changelog topic, with as many partitions as the source. It is made, compacted, if it
+    /// isn't there. By default GKES's name: `gkes_change_log_{topic}_{group}`.
+    #[must_use]
+    pub fn changelog(mut self, changelog: impl Into<String>) -> Self {
+        self.changelog = Some(changelog.into());
+        self
+    }
+
+    /// The partitions of the topics that are made; of topics that are there it must be the number.
+    /// By default a topic is taken as it is, and made with the cluster's default.
+    #[must_use]
+    pub const fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// The replication factor of topics that are made. By default the cluster's.
+    #[must_use]
+    pub const fn replication_factor(mut self, replication_factor: i16) -> Self {
+        self.replication_factor = replication_factor;
+        self
+    }
+
+    /// A setting of topics that are made: `min.insync.replicas`, say.
+    #[must_use]
+    pub fn topic_config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.topic_configs.insert(name.into(), value.into());
+        self
+    }
+
+    /// This instance's name among those of the group: a pod's, a host's. A restart under the same
+    /// name fences what is left of its predecessor at once, and takes its partitions back
+    /// (KIP-345). Without one, a restart waits for its predecessor's session to end.
+    #[must_use]
+    pub fn instance(mut self, instance: impl Into<String>) -> Self {
+        self.group.instance_id = Some(instance.into());
+        self
+    }
+
+    /// How transactions are filled and committed.
+    #[must_use]
+    pub const fn eos(mut self, eos: EosConfig) -> Self {
+        self.eos = eos;
+        self
+    }
+
+    /// The number of worker threads, each with partitions, producers and a fetcher of its own: 1 to
+    /// 256, by default 1.
+    #[must_use]
+    pub const fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Without a heartbeat for this time, the group gives this member's partitions to others. By
+    /// default 10 s.
+    #[must_use]
+    pub const fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.group.session_timeout = timeout;
+        self
+    }
+
+    /// The time between two heartbeats, which is about what a rebalance costs. By default 150 ms.
+    #[must_use]
+    pub const fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.group.heartbeat_interval = interval;
+        self
+    }
+
+    /// What to do with a record that can't be decoded, or whose type has no handler.
+    #[must_use]
+    pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
+        self.on_undecodable = policy;
+        self
+    }
+
+    /// Where to start a partition that has neither state nor a committed offset.
+    #[must_use]
+    pub const fn start_from(mut self, start_from: StartFrom) -> Self {
+        self.start_from = start_from;
+        self
+    }
+
+    /// A further property of the Kafka clients, by librdkafka's name: `security.protocol`, say.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.cluster.properties.insert(name.into(), value.into());
+        self
+    }
+
+    fn check(mut self) -> Result<Self, ConfigError> {
+        let missing = |name, hint| Err(ConfigError::Missing { name, hint });
+        if self.cluster.bootstrap.trim().is_empty() {
+            return missing("bootstrap", "write `.bootstrap(\"host:port\")`");
+        }
+        if self.group.group_id.is_empty() {
+            return missing("group", "write `.group(\"my-application\")`");
+        }
+        if self.topic.is_empty() {
+            return missing("topic", "write `.topic(\"events\")`");
+        }
+        ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
+        if let Some(partitions) = self.partitions {
+            ConfigError::check("partitions", partitions, 1..=100_000)?;
+        }
+        self.group.topics = vec![self.topic.clone()];
+        self.group.seed = RandomState::new().hash_one(std::process::id());
+        self.group.check()?;
+        Ok(self)
+    }
+
+    pub(super) fn changelog_name(&self) -> String {
+        let generated = || format!("gkes_change_log_{}_{}", self.topic, self.group.group_id);
+        self.changelog.clone().unwrap_or_else(generated)
+    }
+
+    /// Checks the settings, makes or checks the topics, and starts.
+    ///
+    /// Blocks until the topics are known; joining the group goes on after that.
+    ///
+    /// # Errors
+    /// If a setting can't be used, no broker answers, or the topics don't fit.
+    pub fn start(self) -> Result<RunningSource<A>, SourceError> {
+        let settings = self.check()?;
+        let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::channel();
+        let (user, commands) = tokio::sync::mpsc::unbounded_channel();
+        let state = super::running::SharedState::default();
+        let mut mailboxes = Vec::new();
+        let mut workers = Vec::new();
+        for index in 0..settings.workers {
+            let (mailbox, inbox) = Mailbox::new();
+            mailboxes.push(mailbox.clone());
+            workers.push((settings.worker(index, reports.clone(), &mailbox), mailbox, inbox));
+        }
+        let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
+        let shared = state.clone();
+        let spawned =
+            std::thread::Builder::new().name("streams-control".to_owned()).spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
+                runtime.block_on(async move {
+                    match settings.make_topics().await {
+                        Ok(partitions) => {
+                            let threads = start_workers::<A>(workers)?;
+                            let _ = ready.send(Ok(partitions));
+                            let control =
+                                Control::new(&settings.prepare_settings(), handles, shared);
+                            let ended = control.run(&settings.group, from_workers, commands).await;
+                            for thread in threads {
+                                let _ = thread.join();
+                            }
+                            ended
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            Ok(())
+                        }
+                    }
+                })
+            });
+        let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
+        match started.recv_timeout(START_TIMEOUT) {
+            Ok(Ok(partitions)) => {
+                Ok(RunningSource::new(partitions, user, thread, state, mailboxes))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                _ => Err(SourceError::Thread("the control thread did not start".to_owned())),
+            },
+        }
+    }
+
+    fn worker(
+        &self,
+        index: usize,
+        reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
+        mailbox: &Mailbox<super::worker::ToWorker<A::Store, RdTxnProducer>>,
+    ) -> WorkerParts<RdTxnProducer, RdFetcher> {
+        let seed = self.group.seed;
+        let instance = self.group.instance_id.clone().unwrap_or_else(|| format!("{seed:016x}"));
+        let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
+        let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
+        let prefix = format!("{group}-{instance}");
+        let make_producer = move |slot: usize| {
+            let id = format!("{prefix}-{}", index * pool_size + slot);
+            RdTxnProducer::new(&cluster, &id, timeout)
+        };
+        let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
+        let make_fetcher = move || {
+            let waker = waker.clone();
+            RdFetcher::new(&cluster, &group, move || waker.wake())
+        };
+        WorkerParts {
+            index,
+            eos: self.eos,
+            group_id: Arc::from(self.group.group_id.as_str()),
+            changelog: Arc::from(self.changelog_name()),
+            on_undecodable: self.on_undecodable.clone(),
+            seed: seed.wrapping_add(index as u64),
+            make_producer: Arc::new(make_producer),
+            make_fetcher: Box::new(make_fetcher),
+            // The control thread may be gone before a worker's last word.
+            report: Box::new(move |message| drop(reports.send(message))),
+        }
+    }
+
+    /// Makes the topics that are missing, checks those that are there, and returns the number of
+    /// partitions.
+    async fn make_topics(&self) -> Result<i32, SourceError> {
+        let mut admin = Admin::new(&self.cluster.bootstrap);
+        let changelog = self.changelog_name();
+        let source_partitions = match admin.partitions(&self.topic).await? {
+            Some(actual) => actual,
+            None => {
+                let partitions = self.partitions.unwrap_or(-1);
+                self.make_topic(&mut admin, &self.topic, partitions, "delete").await?;
+                admin.partitions(&self.topic).await?.unwrap_or(0)
+            }
+        };
+        if let Some(configured) = self.partitions.filter(|n| *n != source_partitions) {
+            let (topic, actual) = (self.topic.clone(), source_partitions);
+            return Err(SourceError::ConfiguredPartitions { topic, actual, configured });
+        }
+        let changelog_partitions = match admin.partitions(&changelog).await? {
+            Some(actual) => actual,
+            None => {
+                self.make_topic(&mut admin, &changelog, source_partitions, "compact").await?;
+                source_partitions
+            }
+        };
+        if changelog_partitions != source_partitions {
+            return Err(SourceError::PartitionCounts {
+                source_topic: self.topic.clone(),
+                source_partitions,
+                changelog,
+                changelog_partitions,
+            });
+        }
+        Ok(source_partitions)
+    }
+
+    async fn make_topic(
+        &self,
+        admin: &mut Admin,
+        name: &str,
+        partitions: i32,
+        cleanup: &str,
+    ) -> Result<(), SourceError> {
+        let mut configs = self.topic_configs.clone();
+        configs.insert("cleanup.policy".to_owned(), cleanup.to_owned());
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions,
+            replication_factor: self.replication_factor,
+            configs,
+        };
+        if admin.create_topic(&topic).await? {
+            tracing::info!(topic = name, partitions, "created");
+        }
+        Ok(())
+    }
+
+    fn prepare_settings(&self) -> super::prepare::PrepareSettings {
+        super::prepare::PrepareSettings {
+            bootstrap: self.cluster.bootstrap.clone(),
+            group: self.group.group_id.clone(),
+            source: Arc::from(self.topic.as_str()),
+            changelog: self.changelog_name(),
+            start_from: self.start_from,
+        }
+    }
+}
+
+type WorkerStart<A> = (
+    WorkerParts<RdTxnProducer, RdFetcher>,
+    Mailbox<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
+    std::sync::mpsc::Receiver<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
+);
+
+fn start_workers<A: EventSource>(
+    workers: Vec<WorkerStart<A>>,
+) -> Result<Vec<std::thread::JoinHandle<()>>, SourceError> {
+    let start = |(parts, mailbox, inbox): WorkerStart<A>| {
+        let name = format!("streams-worker-{}", parts.index);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || Worker::<A, _, _>::run(parts, mailbox, inbox))
+            .map_err(|error| SourceError::Thread(error.to_string()))
+    };
+    workers.into_iter().map(start).collect()
+}

@@ -1,0 +1,370 @@
+//! The control thread: what the group says goes to the workers, and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use super::error::SourceError;
+use super::mailbox::Mailbox;
+use super::prepare::{PrepareSettings, prepare};
+use super::running::{SharedState, SourceState, UserCommand};
+use super::worker::{Assignment, FromWorker, ToWorker};
+use crate::client::wire::{Admin, WireTransport};
+use crate::eos::TxnSeq;
+use crate::group::{Generation, GroupCommand, GroupConfig, GroupEvent, Member, Partitions, run};
+use crate::record::TopicPartition;
+
+/// How long an orderly end may take before it is cut short.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an indefinite commit's offset is waited for.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A worker's mailbox, without its types.
+pub(crate) struct WorkerHandle {
+    send: Box<dyn Fn(Word) + Send>,
+}
+
+/// What the control thread says to workers.
+pub(crate) enum Word {
+    Assign(Assignment),
+    Revoke(TopicPartition),
+    LoseAll,
+    Hold,
+    Generation(Generation),
+    Resolved(TxnSeq, bool),
+    Stop,
+    StopNow,
+}
+
+impl WorkerHandle {
+    pub(crate) fn new<S: Send + 'static, P: Send + Sync + 'static>(
+        mailbox: &Mailbox<ToWorker<S, P>>,
+    ) -> Self {
+        let mailbox = mailbox.clone();
+        let send = move |word| {
+            mailbox.send(match word {
+                Word::Assign(assignment) => ToWorker::Assign(assignment),
+                Word::Revoke(partition) => ToWorker::Revoke(partition),
+                Word::LoseAll => ToWorker::LoseAll,
+                Word::Hold => ToWorker::Hold,
+                Word::Generation(generation) => ToWorker::Generation(generation),
+                Word::Resolved(txn, committed) => ToWorker::Resolved(txn, committed),
+                Word::Stop => ToWorker::Stop,
+                Word::StopNow => ToWorker::StopNow,
+            });
+        };
+        Self { send: Box::new(send) }
+    }
+}
+
+/// What asynchronous work of the control thread ended in.
+enum Done {
+    Prepared { round: u64, result: Result<Vec<Assignment>, SourceError> },
+    Resolved { worker: usize, txn: TxnSeq, committed: Result<bool, SourceError> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The workers give everything up.
+    Stopping,
+    /// The workers have ended, and the member leaves.
+    Leaving,
+    Ended,
+}
+
+/// The control thread's state.
+pub(crate) struct Control {
+    settings: PrepareSettings,
+    workers: Vec<WorkerHandle>,
+    state: SharedState,
+    group: UnboundedSender<GroupCommand>,
+    group_inbox: Option<UnboundedReceiver<GroupCommand>>,
+    done: UnboundedSender<Done>,
+    done_inbox: Option<UnboundedReceiver<Done>>,
+    /// Ours, each with the round of its assignment.
+    owned: BTreeMap<i32, u64>,
+    round: u64,
+    running: BTreeSet<usize>,
+    phase: Phase,
+    stop_by: Option<Instant>,
+    failure: Option<SourceError>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        settings: &PrepareSettings,
+        workers: Vec<WorkerHandle>,
+        state: SharedState,
+    ) -> Self {
+        let (group, group_inbox) = unbounded_channel();
+        let (done, done_inbox) = unbounded_channel();
+        Self {
+            settings: settings.clone(),
+            running: (0..workers.len()).collect(),
+            workers,
+            state,
+            group,
+            group_inbox: Some(group_inbox),
+            done,
+            done_inbox: Some(done_inbox),
+            owned: BTreeMap::new(),
+            round: 0,
+            phase: Phase::Running,
+            stop_by: None,
+            failure: None,
+        }
+    }
+
+    /// Runs until the source has ended.
+    pub(crate) async fn run(
+        mut self,
+        group: &GroupConfig,
+        mut from_workers: UnboundedReceiver<FromWorker>,
+        mut user: UnboundedReceiver<UserCommand>,
+    ) -> Result<(), SourceError> {
+        let (events, mut group_events) = unbounded_channel();
+        let member = Member::new(std::time::Instant::now(), group.clone());
+        let transport = WireTransport::new(&self.settings.bootstrap);
+        let inboxes = (self.group_inbox.take(), self.done_inbox.take());
+        let (Some(commands), Some(mut done)) = inboxes else {
+            return Err(SourceError::Thread("the control thread runs once".to_owned()));
+        };
+        tokio::spawn(run(member, transport, commands, move |event| drop(events.send(event))));
+        let mut signals = Signals::default();
+        while self.phase != Phase::Ended {
+            let deadline = self.stop_by.unwrap_or_else(|| Instant::now() + STOP_TIMEOUT);
+            tokio::select! {
+                Some(event) = group_events.recv() => self.group_event(event),
+                Some(message) = from_workers.recv() => self.from_worker(message),
+                Some(done) = done.recv() => self.done(done),
+                Some(command) = user.recv() => self.user_command(command, &mut signals),
+                () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
+                () = tokio::time::sleep_until(deadline), if self.stop_by.is_some() => self.cut_short(),
+            }
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn worker_of(&self, partition: i32) -> usize {
+        usize::try_from(partition).unwrap_or(0) % self.workers.len()
+    }
+
+    fn tell(&self, worker: usize, word: Word) {
+        if let Some(handle) = self.workers.get(worker) {
+            (handle.send)(word);
+        }
+    }
+
+    fn tell_all(&self, word: impl Fn() -> Word) {
+        self.workers.iter().for_each(|worker| (worker.send)(word()));
+    }
+
+    fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition::new(Arc::clone(&self.settings.source), number)
+    }
+
+    fn group_event(&mut self, event: GroupEvent) {
+        match event {
+            GroupEvent::Rejoining => self.tell_all(|| Word::Hold),
+            GroupEvent::Joined { generation, assigned, revoked, owned } => {
+                let id = generation.generation_id;
+                tracing::info!(generation = id, ?assigned, ?revoked, ?owned, "joined");
+                self.tell_all(|| Word::Generation(generation.clone()));
+                for (_, number) in &revoked {
+                    self.owned.remove(number);
+                    let partition = self.partition(*number);
+                    self.tell(self.worker_of(*number), Word::Revoke(partition));
+                }
+                self.prepare(&assigned);
+                if revoked.is_empty() && assigned.is_empty() && self.owned.is_empty() {
+                    self.state.set(SourceState::Healthy);
+                }
+            }
+            GroupEvent::Lost { reason } => {
+                tracing::warn!(reason, "all partitions are lost");
+                self.owned.clear();
+                self.tell_all(|| Word::LoseAll);
+            }
+            GroupEvent::Failed { reason } => {
+                self.fail(SourceError::Group(reason));
+                self.phase = match self.running.is_empty() {
+                    true => Phase::Ended,
+                    false => self.phase,
+                };
+            }
+            GroupEvent::Left => {
+                if self.running.is_empty() {
+                    self.phase = Phase::Ended;
+                }
+            }
+        }
+    }
+
+    /// Finds out where new partitions go on, beside everything else.
+    fn prepare(&mut self, assigned: &Partitions) {
+        if assigned.is_empty() || self.phase != Phase::Running {
+            return;
+        }
+        self.round += 1;
+        let round = self.round;
+        let numbers: Vec<i32> = assigned.iter().map(|(_, number)| *number).collect();
+        self.owned.extend(numbers.iter().map(|number| (*number, round)));
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let result = prepare(&settings, &numbers).await;
+            let _ = done.send(Done::Prepared { round, result });
+        });
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Prepared { round, result: Ok(assignments) } => {
+                for assignment in assignments {
+                    let number = assignment.partition.partition();
+                    // It may have been given up, or lost, since.
+                    if self.owned.get(&number) == Some(&round) {
+                        self.tell(self.worker_of(number), Word::Assign(assignment));
+                    }
+                }
+            }
+            Done::Prepared { round, result: Err(error) } => {
+                if self.owned.values().any(|owned| *owned == round) {
+                    self.fail(error);
+                }
+            }
+            Done::Resolved { worker, txn, committed: Ok(committed) } => {
+                self.tell(worker, Word::Resolved(txn, committed));
+            }
+            Done::Resolved { committed: Err(error), .. } => self.fail(error),
+        }
+    }
+
+    fn from_worker(&mut self, message: FromWorker) {
+        match message {
+            FromWorker::Active(partition) => {
+                self.state.set(SourceState::Healthy);
+                self.state.active(partition.partition(), true);
+            }
+            FromWorker::Drained(partition) => {
+                let number = partition.partition();
+                self.state.active(number, false);
+                let drained = Partitions::from([(partition.topic().to_string(), number)]);
+                let _ = self.group.send(GroupCommand::Acknowledge(drained));
+            }
+            FromWorker::Resolve { worker, txn, offsets } => self.resolve(worker, txn, offsets),
+            FromWorker::Failed(error) => self.fail(error),
+            FromWorker::Ended(worker) => {
+                self.running.remove(&worker);
+                if self.running.is_empty() {
+                    self.leave();
+                } else if self.phase == Phase::Running {
+                    self.stop();
+                }
+            }
+        }
+    }
+
+    /// Reads the committed offsets: this very commit is there, or it never happened. The producer
+    /// was initialised anew before, so it can't happen any more.
+    fn resolve(&self, worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)>) {
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let mut admin = Admin::new(&settings.bootstrap);
+            let numbers: Vec<i32> = offsets.iter().map(|(at, _, _)| at.partition()).collect();
+            let (group, source) = (settings.group.as_str(), &*settings.source);
+            let committed = admin.committed(group, source, &numbers, RESOLVE_TIMEOUT).await;
+            let committed = committed.map_err(SourceError::from).map(|found| {
+                offsets.iter().any(|(at, offset, metadata)| {
+                    let found = found.get(&at.partition());
+                    found.is_some_and(|f| f.offset == *offset && f.metadata == *metadata)
+                })
+            });
+            let _ = done.send(Done::Resolved { worker, txn, committed });
+        });
+    }
+
+    fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
+        match command {
+            UserCommand::Stop if self.phase == Phase::Running => self.stop(),
+            // Asked again while it stops: at once then.
+            UserCommand::Stop => self.cut_short(),
+            UserCommand::StopNow => {
+                self.stop();
+                self.tell_all(|| Word::StopNow);
+            }
+            UserCommand::StopOnSignals => signals.listen(),
+        }
+    }
+
+    fn fail(&mut self, error: SourceError) {
+        self.state.set(SourceState::Unhealthy);
+        if self.failure.is_some() {
+            return;
+        }
+        // After a fatal error nothing is finished, and nobody leaves: the group finds out.
+        let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
+        self.failure = Some(error);
+        self.stop();
+        if fatal {
+            self.tell_all(|| Word::StopNow);
+            self.phase = Phase::Ended;
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Stopping;
+            self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+            self.tell_all(|| Word::Stop);
+            if self.running.is_empty() {
+                self.leave();
+            }
+        }
+    }
+
+    fn cut_short(&mut self) {
+        self.stop_by = None;
+        match self.phase {
+            Phase::Leaving => self.phase = Phase::Ended,
+            _ => self.tell_all(|| Word::StopNow),
+        }
+    }
+
+    fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+        self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+        if self.group.send(GroupCommand::Leave).is_err() {
+            self.phase = Phase::Ended;
+        }
+    }
+}
+
+/// SIGINT and SIGTERM, once they are listened to.
+#[derive(Default)]
+struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+
+impl Signals {
+    fn listen(&mut self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => self.0 = Some((interrupt, terminate)),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "can't listen to signals"),
+        }
+    }
+
+    async fn recv(&mut self) {
+        match &mut self.0 {
+            None => std::future::pending().await,
+            Some((interrupt, terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+        }
+    }
+}

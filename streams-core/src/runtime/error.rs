@@ -1,0 +1,193 @@
+//! Why a source does not start, or stopped.
+
+use crate::client::FetchError;
+use crate::client::wire::ClientError;
+use crate::codec::CodecError;
+use crate::error::{ConfigError, TxnError};
+use crate::record::TopicPartition;
+
+/// Why a source does not start, or stopped. Nothing of what failed is committed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A setting can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The cluster can't be reached, or refuses.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Source and changelog must have the same number of partitions: the changes of partition `n`
+    /// are logged to partition `n`.
+    #[error(
+        "topic `{source_topic}` has {source_partitions} partitions, and its changelog `{changelog}` \
+         has {changelog_partitions}: they must agree; give the application a new changelog, or \
+         bring the partitions of the smaller topic up to the other's"
+    )]
+    PartitionCounts {
+        /// The source topic.
+        source_topic: String,
+        /// Its number of partitions.
+        source_partitions: i32,
+        /// The changelog topic.
+        changelog: String,
+        /// Its number of partitions.
+        changelog_partitions: i32,
+    },
+    /// The topic has another number of partitions than the application says.
+    #[error(
+        "topic `{topic}` has {actual} partitions, and the application asks for {configured}: leave \
+         `partitions` out to take the topic as it is, or change one of them"
+    )]
+    ConfiguredPartitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        actual: i32,
+        /// How many are asked for.
+        configured: i32,
+    },
+    /// A handler failed.
+    #[error("the handler of {at} failed: {reason}; the event is undone, and not committed")]
+    Handler {
+        /// The event.
+        at: EventPlace,
+        /// What the handler said.
+        reason: String,
+        /// Whether nothing may run on.
+        fatal: bool,
+    },
+    /// A handler panicked.
+    #[error("the handler of {at} panicked: {message}; the event is undone, and not committed")]
+    Panicked {
+        /// The event.
+        at: EventPlace,
+        /// The panic's message.
+        message: String,
+    },
+    /// A record's bytes are not its payload.
+    #[error(
+        "{at} can't be decoded: {source}; fix its producer, or let the application skip such \
+         records or send them to a dead-letter topic (`on_undecodable`)"
+    )]
+    Undecodable {
+        /// The event.
+        at: EventPlace,
+        /// What the codec says.
+        source: CodecError,
+    },
+    /// A record's type has no handler.
+    #[error(
+        "{at} has no handler: add one, or a `#[default_handler]`, or let the application skip such \
+         records or send them to a dead-letter topic (`on_undecodable`)"
+    )]
+    Unrouted {
+        /// The event.
+        at: EventPlace,
+    },
+    /// A change of the store can't be logged.
+    #[error(
+        "the changes of {at} can't be logged: {source}; the event is undone, and not committed"
+    )]
+    Changelog {
+        /// The event.
+        at: EventPlace,
+        /// What the codec says.
+        source: CodecError,
+    },
+    /// A store can't be restored.
+    #[error("the store of {partition} can't be restored from its changelog: {source}")]
+    Restore {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// What the store says.
+        source: CodecError,
+    },
+    /// There is state, and no offset that belongs to it.
+    #[error(
+        "{partition} has {records} records in its changelog, and group `{group}` has no committed \
+         offset for it (it expired, or the group was deleted): process everything again with a new \
+         changelog, or commit the offset to go on from"
+    )]
+    OffsetMissing {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// The group.
+        group: String,
+        /// How many records the changelog has.
+        records: u64,
+    },
+    /// A committed offset lies outside the log.
+    #[error(
+        "group `{group}` committed offset {committed} for {partition}, and the topic has {low} to \
+         {high}: records were deleted before they were processed (retention), or the topic was made \
+         anew; commit the offset to go on from"
+    )]
+    OffsetOutOfRange {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// The group.
+        group: String,
+        /// What is committed.
+        committed: i64,
+        /// The first offset that is there.
+        low: i64,
+        /// One past the last.
+        high: i64,
+    },
+    /// The metadata of a committed offset can't be read.
+    #[error("the committed offset of {partition} has metadata that can't be read: {reason}")]
+    OffsetMetadata {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A transaction failed in a way that a replay would repeat.
+    #[error("{0}")]
+    Transaction(TxnError),
+    /// Transactions were aborted again and again.
+    #[error("{count} transactions were aborted in a row; the last error was: {last}")]
+    TooManyAborts {
+        /// How many.
+        count: u32,
+        /// The last error.
+        last: String,
+    },
+    /// Another instance has our transactional ids.
+    #[error(
+        "fenced: another instance runs with the same group and instance id ({0}); give each \
+         instance its own"
+    )]
+    Fenced(String),
+    /// A partition can't be read.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The group can't be joined.
+    #[error("{0}")]
+    Group(String),
+    /// A thread of the source ended without a word.
+    #[error("a thread of the source ended unexpectedly: {0}")]
+    Thread(String),
+}
+
+/// An event, for people: `contacts-3@42 (CreateContact)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The record's offset; `None` for an interjection.
+    pub offset: Option<i64>,
+    /// The record type, or the interjection's name.
+    pub name: String,
+}
+
+impl std::fmt::Display for EventPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.offset {
+            Some(offset) => {
+                write!(f, "record {}@{offset} (type `{}`)", self.partition, self.name)
+            }
+            None => write!(f, "interjection {} of {}", self.name, self.partition),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! A source at work: topics, group, workers, and an orderly end.
+//!
+//! Three kinds of threads: the control thread (tokio: group membership and administration), the
+//! workers (one by default), and each worker's producers. Between them go mailboxes; each end says
+//! what bounds it.
+
+mod builder;
+mod control;
+mod error;
+mod mailbox;
+mod prepare;
+mod producer;
+mod running;
+mod slot;
+mod worker;
+
+pub use self::builder::{OnUndecodable, SourceBuilder, StartFrom};
+pub use self::error::{EventPlace, SourceError};
+pub use self::producer::{EventProducer, SendEventError};
+pub use self::running::{RunningSource, SourceState};

@@ -1,0 +1,116 @@
+//! Taking partitions over: where they go on, and how much of the changelog is to be restored.
+//!
+//! In this order: own them in a generation; the stable committed offset, which waits for what a
+//! former owner has open; the changelog's end; its last stable offset at or past that end, so that
+//! reading to it misses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::builder::StartFrom;
+use super::error::SourceError;
+use super::worker::Assignment;
+use crate::client::wire::{Admin, CommittedOffset, Isolation, OffsetAt};
+use crate::eos::Snapshot;
+use crate::record::TopicPartition;
+
+/// How long a former owner's open transaction is waited for: longer than the default
+/// `transaction.max.timeout.ms` of a broker, after which it is aborted.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(16 * 60);
+const STABLE_POLL: Duration = Duration::from_millis(10);
+const STABLE_POLL_MAX: Duration = Duration::from_millis(250);
+
+/// What preparing needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct PrepareSettings {
+    pub(crate) bootstrap: String,
+    pub(crate) group: String,
+    pub(crate) source: Arc<str>,
+    pub(crate) changelog: String,
+    pub(crate) start_from: StartFrom,
+}
+
+/// Finds out where these partitions of the source go on.
+pub(crate) async fn prepare(
+    settings: &PrepareSettings,
+    partitions: &[i32],
+) -> Result<Vec<Assignment>, SourceError> {
+    let mut admin = Admin::new(&settings.bootstrap);
+    let (source, changelog) = (&*settings.source, settings.changelog.as_str());
+    let group = settings.group.as_str();
+    let committed = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;
+    let raw = Isolation::ReadUncommitted;
+    let low = admin.offsets(source, partitions, OffsetAt::Earliest, raw).await?;
+    let high = admin.offsets(source, partitions, OffsetAt::Latest, raw).await?;
+    let change_low = admin.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
+    let change_high = admin.offsets(changelog, partitions, OffsetAt::Latest, raw).await?;
+    await_stable(&mut admin, changelog, partitions, &change_high).await?;
+    let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);
+    partitions
+        .iter()
+        .map(|p| {
+            let range = (of(&low, *p), of(&high, *p));
+            let (committed, start) = start(settings, *p, committed.get(p), range)?;
+            Ok(Assignment {
+                partition: TopicPartition::new(Arc::clone(&settings.source), *p),
+                committed,
+                start,
+                changelog: (of(&change_low, *p), of(&change_high, *p)),
+            })
+        })
+        .collect()
+}
+
+/// Waits until everything before `ends` is committed or aborted.
+async fn await_stable(
+    admin: &mut Admin,
+    topic: &str,
+    partitions: &[i32],
+    ends: &BTreeMap<i32, i64>,
+) -> Result<(), SourceError> {
+    let deadline = Instant::now() + TAKE_OVER_TIMEOUT;
+    let mut poll = STABLE_POLL;
+    loop {
+        let stable =
+            admin.offsets(topic, partitions, OffsetAt::Latest, Isolation::ReadCommitted).await?;
+        let open: Vec<_> = ends.iter().filter(|(p, end)| stable.get(p) < Some(end)).collect();
+        if open.is_empty() || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tracing::debug!(topic, ?open, "waiting for a former owner's transaction");
+        tokio::time::sleep(poll).await;
+        poll = (poll * 2).min(STABLE_POLL_MAX);
+    }
+}
+
+fn start(
+    settings: &PrepareSettings,
+    partition: i32,
+    committed: Option<&CommittedOffset>,
+    (low, high): (i64, i64),
+) -> Result<(Option<Snapshot>, Snapshot), SourceError> {
+    let at = || TopicPartition::new(Arc::clone(&settings.source), partition);
+    let Some(committed) = committed else {
+        let offset = match settings.start_from {
+            StartFrom::Earliest => low,
+            StartFrom::Latest => high,
+        };
+        return Ok((None, Snapshot::at(offset)));
+    };
+    let offset = committed.offset;
+    if offset < low || offset > high {
+        let group = settings.group.clone();
+        let partition = at();
+        return Err(SourceError::OffsetOutOfRange {
+            partition,
+            group,
+            committed: offset,
+            low,
+            high,
+        });
+    }
+    let snapshot = Snapshot::parse(offset, &committed.metadata)
+        .map_err(|reason| SourceError::OffsetMetadata { partition: at(), reason })?;
+    Ok((Some(snapshot.clone()), snapshot))
+}

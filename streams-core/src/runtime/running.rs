@@ -1,0 +1,188 @@
+//! A source that was started.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::error::SourceError;
+use super::mailbox::Mailbox;
+use super::worker::ToWorker;
+use crate::ExecutionState;
+use crate::client::rdkafka::RdTxnProducer;
+use crate::handler::{EventContext, EventSource, Result as HandlerResult};
+
+/// Whether a source is well: for a deployment's health check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// It has not processed anything yet.
+    #[default]
+    Starting,
+    /// It works.
+    Healthy,
+    /// It ran into an error that it can't get over, and stops.
+    Unhealthy,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: SourceState,
+    active: BTreeSet<i32>,
+}
+
+/// What the control thread lets others see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedState(Arc<Mutex<Shared>>);
+
+impl SharedState {
+    fn with<R>(&self, read: impl FnOnce(&mut Shared) -> R) -> R {
+        // Nothing panics while it holds the lock.
+        read(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, state: SourceState) {
+        self.with(|shared| {
+            // An unhealthy source never gets well again.
+            if shared.state != SourceState::Unhealthy {
+                shared.state = state;
+            }
+        });
+    }
+
+    pub(crate) fn active(&self, partition: i32, is_active: bool) {
+        self.with(|shared| match is_active {
+            true => shared.active.insert(partition),
+            false => shared.active.remove(&partition),
+        });
+    }
+}
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UserCommand {
+    Stop,
+    StopNow,
+    StopOnSignals,
+}
+
+/// A source that was started. Dropping it stops it, and waits for its end.
+pub struct RunningSource<A: EventSource> {
+    partitions: i32,
+    commands: UnboundedSender<UserCommand>,
+    thread: Option<JoinHandle<Result<(), SourceError>>>,
+    state: SharedState,
+    workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+}
+
+const POLL: Duration = Duration::from_millis(5);
+
+impl<A: EventSource> RunningSource<A> {
+    pub(crate) const fn new(
+        partitions: i32,
+        commands: UnboundedSender<UserCommand>,
+        thread: JoinHandle<Result<(), SourceError>>,
+        state: SharedState,
+        workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+    ) -> Self {
+        Self { partitions, commands, thread: Some(thread), state, workers }
+    }
+
+    /// The number of partitions of the source topic.
+    pub const fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
+    /// Whether the source is well.
+    pub fn state(&self) -> SourceState {
+        self.state.with(|shared| shared.state)
+    }
+
+    /// The partitions whose events are processed here.
+    pub fn active_partitions(&self) -> BTreeSet<i32> {
+        self.state.with(|shared| shared.active.clone())
+    }
+
+    /// Waits until `partitions` are processed here. Returns whether they are, within `timeout`.
+    pub fn wait_for_active(&self, partitions: usize, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        while self.active_partitions().len() < partitions {
+            let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if ended || Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    /// Runs `run` once for `partition`, with its store, inside a transaction, if the partition is
+    /// processed here. GKES: `Interject`.
+    pub fn interject(
+        &self,
+        partition: i32,
+        run: impl FnOnce(&mut EventContext<A::Store>, SystemTime) -> HandlerResult<ExecutionState>
+        + Send
+        + 'static,
+    ) {
+        let worker = usize::try_from(partition).unwrap_or(0) % self.workers.len();
+        self.workers[worker].send(ToWorker::Interject(partition, Box::new(run)));
+    }
+
+    /// Asks the source to stop: finish what has begun, commit, leave the group. Asked again, it
+    /// stops at once.
+    pub fn stop(&self) {
+        let _ = self.commands.send(UserCommand::Stop);
+    }
+
+    /// Asks the source to stop at once: what is open is aborted.
+    pub fn stop_now(&self) {
+        let _ = self.commands.send(UserCommand::StopNow);
+    }
+
+    /// Stops on SIGINT and SIGTERM, as [`RunningSource::stop`] does; the second one forces.
+    pub fn stop_on_signals(&self) {
+        let _ = self.commands.send(UserCommand::StopOnSignals);
+    }
+
+    /// Waits until the source has ended.
+    ///
+    /// # Errors
+    /// If it ended by itself: why.
+    pub fn wait(mut self) -> Result<(), SourceError> {
+        self.join()
+    }
+
+    /// Runs until SIGINT or SIGTERM, then stops in good order.
+    ///
+    /// # Errors
+    /// If it ended by itself: why.
+    pub fn run_until_signal(self) -> Result<(), SourceError> {
+        self.stop_on_signals();
+        self.wait()
+    }
+
+    fn join(&mut self) -> Result<(), SourceError> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread.join().unwrap_or_else(|_| Err(SourceError::Thread("control".to_owned())))
+    }
+}
+
+impl<A: EventSource> Drop for RunningSource<A> {
+    fn drop(&mut self) {
+        self.stop();
+        if let Err(error) = self.join() {
+            tracing::error!(%error, "the source had failed");
+        }
+    }
+}
+
+impl<A: EventSource> fmt::Debug for RunningSource<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningSource").field("state", &self.state()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! What the pool asks for.
+
+use std::time::Instant;
+
+use super::{FromWorker, Worker};
+use crate::client::{Fetcher, OffsetToCommit, SendError, TxnProducer};
+use crate::eos::{Command, CommitOffset, Event, PartitionId, StopReason, TxnSeq};
+use crate::error::Disposition;
+use crate::handler::EventSource;
+use crate::record::TopicPartition;
+use crate::runtime::error::SourceError;
+use crate::runtime::slot::SlotCommand;
+use crate::store::StateStore;
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    pub(super) fn execute(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Init { slot } | Command::Recover { slot } => {
+                self.slots[slot].reset();
+                self.slots[slot].producer = None;
+                self.slots[slot].command(SlotCommand::Init);
+            }
+            Command::Transmit { slot, .. } => self.slots[slot].transmit = true,
+            Command::Flush { txn, slot } => self.slots[slot].flush = Some(txn),
+            Command::Commit { txn, slot, offsets } => self.commit(now, txn, slot, offsets),
+            Command::Abort { slot, .. } => {
+                self.slots[slot].reset();
+                self.slots[slot].command(SlotCommand::Abort);
+            }
+            Command::Resolve { txn, offsets } => {
+                let offsets = self.offsets(txn, &offsets);
+                let offsets =
+                    offsets.into_iter().map(|o| (o.topic_partition, o.offset, o.metadata));
+                let worker = self.parts.index;
+                let offsets = offsets.collect();
+                (self.parts.report)(FromWorker::Resolve { worker, txn, offsets });
+            }
+            Command::Settled { partitions, .. } => {
+                for (id, last) in partitions {
+                    if let Some(task) = self.tasks.values_mut().find(|task| task.id == id) {
+                        task.context.store.commit_before(last.next());
+                    }
+                }
+            }
+            Command::Rewind { partition, to } => self.rewind(partition, to.offset),
+            Command::Drained { partition } => {
+                let closed = self.tasks.values().find(|task| task.id == partition);
+                if let Some(at) = closed.map(|task| task.topic_partition().clone()) {
+                    self.close(at.partition());
+                    (self.parts.report)(FromWorker::Drained(at));
+                }
+            }
+            Command::Stop { reason } => self.stop(reason),
+        }
+    }
+
+    /// EOS-7: the generation goes with every commit.
+    fn commit(&mut self, now: Instant, txn: TxnSeq, slot: usize, offsets: Vec<CommitOffset>) {
+        let Some(generation) = self.generation.clone() else {
+            let disposition = Disposition::Abort;
+            return self.pool.handle(now, Event::Failed { txn, disposition });
+        };
+        let offsets = self.offsets(txn, &offsets);
+        debug_assert!(!offsets.is_empty(), "EOS-7: only an offset commit is fenced");
+        self.slots[slot].command(SlotCommand::Commit { txn, offsets, generation });
+    }
+
+    fn offsets(&self, txn: TxnSeq, offsets: &[CommitOffset]) -> Vec<OffsetToCommit> {
+        // Unique among all commits of the group, or a lost reply could not be told from the commit
+        // before it.
+        let tag = format!("{:x}.{:x}.{}", self.parts.seed, self.parts.index, txn.0);
+        let of = |offset: &CommitOffset| {
+            let topic_partition = self.partition_of(offset.partition)?;
+            let metadata = offset.snapshot.metadata(&tag);
+            Some(OffsetToCommit { topic_partition, offset: offset.snapshot.offset, metadata })
+        };
+        offsets.iter().filter_map(of).collect()
+    }
+
+    fn partition_of(&self, id: PartitionId) -> Option<TopicPartition> {
+        let task = self.tasks.values().find(|task| task.id == id)?;
+        Some(task.topic_partition().clone())
+    }
+
+    /// EOS-4: the store rolls back, and the events are fetched again.
+    fn rewind(&mut self, id: PartitionId, offset: i64) {
+        let Some(task) = self.tasks.values_mut().find(|task| task.id == id) else {
+            return;
+        };
+        task.rewind();
+        let at = task.topic_partition().clone();
+        tracing::info!(partition = %at, offset, "rewound");
+        if task.takes_more(0)
+            && let Err(error) = self.fetcher.assign(&at, offset)
+        {
+            self.fail(error.into());
+        }
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        let last = self.last_error.take();
+        let text = last.as_ref().map_or(String::new(), ToString::to_string);
+        let error = match (reason, last) {
+            (StopReason::Fenced, _) => SourceError::Fenced(text),
+            (StopReason::Failed, Some(error)) => SourceError::Transaction(error),
+            (StopReason::TooManyAborts, _) => {
+                SourceError::TooManyAborts { count: crate::eos::ABORTS_IN_A_ROW_MAX, last: text }
+            }
+            (StopReason::Failed, None) => SourceError::Thread("the pool stopped".to_owned()),
+        };
+        self.fail(error);
+        self.abort_all();
+        let partitions: Vec<_> = self.tasks.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.close(partition));
+        self.ended = true;
+    }
+
+    /// Sends what may be sent, and flushes where all is sent.
+    pub(super) fn transmit(&mut self, now: Instant) {
+        for index in 0..self.slots.len() {
+            self.send_slot(now, index);
+            let slot = &mut self.slots[index];
+            if slot.sent == slot.outputs.len()
+                && let Some(txn) = slot.flush.take()
+            {
+                slot.command(SlotCommand::Flush(txn));
+            }
+        }
+    }
+
+    /// Sends the outputs of a slot's transaction, as far as its client takes them.
+    pub(super) fn send_slot(&mut self, now: Instant, index: usize) {
+        let slot = &mut self.slots[index];
+        let Some(producer) = slot.producer.as_ref().filter(|_| slot.transmit) else {
+            return;
+        };
+        let mut refused = None;
+        for output in slot.outputs.iter_from(slot.sent) {
+            match producer.send(output) {
+                Ok(()) => slot.sent += 1,
+                Err(SendError::Full) => break,
+                Err(SendError::Refused(error)) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        if slot.sent == slot.outputs.len() {
+            slot.outputs.clear();
+            slot.sent = 0;
+        }
+        if let Some(error) = refused {
+            slot.transmit = false;
+            let disposition = self.keep(error);
+            if let Some(txn) = self.pool.txn_of(index) {
+                self.pool.handle(now, Event::Failed { txn, disposition });
+            }
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Events: records, completions, interjections, and the changelog before them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Instant, SystemTime};
+
+use super::{EVENTS_PER_ROUND, Interject, RESTORES_PER_ROUND, Waiting, Worker};
+use crate::client::{Fetched, Fetcher, TxnProducer};
+use crate::eos::{Delivery, EventEnd, Offer};
+use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome, Severity};
+use crate::record::{ProducerRecord, Record};
+use crate::runtime::OnUndecodable;
+use crate::runtime::error::{EventPlace, SourceError};
+use crate::store::{Change, StateStore};
+use crate::task::{Task, TaskState, Waiting as WaitingEvent};
+
+/// Headers of a dead letter: where it came from, and why.
+const DEAD_LETTER_SOURCE: &str = "__source__";
+const DEAD_LETTER_ERROR: &str = "__error__";
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    /// Processes events until there are none, or no transaction takes them, or it is time to look
+    /// at the mailbox. Returns whether there may be more.
+    pub(super) fn process(&mut self, now: Instant) -> bool {
+        self.full = false;
+        self.run_waiting(now);
+        self.run_interjections(now);
+        for _ in 0..EVENTS_PER_ROUND {
+            if self.failed {
+                return false;
+            }
+            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+                self.full = true;
+                return false;
+            };
+            match self.next_record() {
+                Some(Fetched::Record(record)) => self.run_record(now, slot, record),
+                Some(Fetched::Trouble(message)) => tracing::warn!(message, "fetching"),
+                Some(Fetched::Failed(error)) => self.fail(error.into()),
+                Some(Fetched::EndOfPartition(_)) => {}
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// A record that was put back comes before one that is new.
+    fn next_record(&mut self) -> Option<Fetched> {
+        for task in self.tasks.values_mut() {
+            let in_flight = self.pool.in_flight(task.id);
+            if let Some(pause) = task.flow(in_flight) {
+                match pause {
+                    true => self.fetcher.pause(task.topic_partition()),
+                    false => self.fetcher.resume(task.topic_partition()),
+                }
+            }
+            if task.takes_more(in_flight)
+                && let Some(record) = task.backlog.pop_front()
+            {
+                return Some(Fetched::Record(record));
+            }
+        }
+        self.fetcher.poll()
+    }
+
+    fn run_record(&mut self, now: Instant, slot: usize, record: Record) {
+        let number = record.topic_partition().partition();
+        let Some(task) = self.tasks.get_mut(&number) else {
+            return;
+        };
+        if task.topic_partition().topic() != record.topic_partition().topic() {
+            return;
+        }
+        if !task.takes_more(self.pool.in_flight(task.id)) {
+            if task.state == TaskState::Active {
+                task.backlog.push_back(record);
+            }
+            return;
+        }
+        if self.pool.deliver(task.id, record.offset()) != Delivery::Run {
+            return;
+        }
+        let offset = Some(record.offset());
+        task.context.begin(Some(record.clone()));
+        let mark = task.context.mark();
+        let dispatch = || (A::TABLE.dispatch)(&mut task.context, &record);
+        let outcome = catch_unwind(AssertUnwindSafe(dispatch));
+        let ended = settle(task, mark, outcome, || place(&record));
+        let ended = match ended {
+            Err(error) => tolerate(task, &record, error, &self.parts.on_undecodable),
+            ended => ended,
+        };
+        match ended {
+            Ok(complete) => {
+                let records = task.context.outputs_mut().len();
+                let event = task.context.event();
+                if !complete {
+                    let waiting = WaitingEvent { record: Some(record), pinned: records > 0 };
+                    task.waiting.insert(event, waiting);
+                }
+                let end = EventEnd { event, offset, records, complete };
+                self.pool.end_event(task.id, end, false);
+                self.take_outputs(now, slot, number);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Moves a task's outputs to the transaction that they belong to.
+    fn take_outputs(&mut self, now: Instant, slot: usize, partition: i32) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        let outputs = task.context.outputs_mut();
+        if !outputs.is_empty() {
+            self.slots[slot].outputs.append(outputs);
+            self.send_slot(now, slot);
+        }
+    }
+
+    fn run_waiting(&mut self, now: Instant) {
+        while !self.failed && !self.waiting.is_empty() {
+            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+                self.full = true;
+                return;
+            };
+            match self.waiting.pop_front() {
+                Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
+                Some(Waiting::Interject(partition, run)) => {
+                    self.interject(now, slot, partition, "interject", run);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn complete(&mut self, now: Instant, slot: usize, completion: Completion<A::Store>) {
+        let Completion { ticket, finalize } = completion;
+        let Some(task) = self.task_of(&ticket.topic_partition) else {
+            return;
+        };
+        // One of an earlier incarnation was undone, and its event is processed again.
+        let current = task.context.incarnation() == ticket.incarnation;
+        if !current || task.state != TaskState::Active {
+            return;
+        }
+        let Some(waiting) = task.waiting.remove(&ticket.event) else {
+            return;
+        };
+        let at = waiting.record.as_ref().map_or_else(|| interjected(task, "completer"), place);
+        task.context.begin(waiting.record.clone());
+        let mark = task.context.mark();
+        let run = || finalize(&mut task.context).into_outcome();
+        let outcome = catch_unwind(AssertUnwindSafe(run));
+        match settle(task, mark, outcome, || at) {
+            Ok(complete) => {
+                let records = task.context.outputs_mut().len();
+                let event = task.context.event();
+                let pinned = waiting.pinned;
+                if !complete {
+                    let waiting = WaitingEvent { pinned: pinned || records > 0, ..waiting };
+                    task.waiting.insert(ticket.event, waiting);
+                }
+                let (id, number) = (task.id, task.topic_partition().partition());
+                let end = EventEnd { event, offset: ticket.offset, records, complete };
+                self.pool.end_event(id, end, pinned);
+                self.take_outputs(now, slot, number);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn run_interjections(&mut self, now: Instant) {
+        let due = |task: &Task<A::Store>| {
+            let at = task.interjections.iter().position(|at| *at <= now)?;
+            (task.state == TaskState::Active).then_some((task.topic_partition().partition(), at))
+        };
+        while let Some((partition, which)) = self.tasks.values().find_map(due) {
+            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+                self.full = true;
+                return;
+            };
+            let Some(interjection) = A::TABLE.interjections.get(which) else {
+                return;
+            };
+            let next = self.first_run(now, interjection.every, interjection.jitter);
+            if let Some(task) = self.tasks.get_mut(&partition) {
+                task.interjections[which] = next;
+            }
+            let run = |ctx: &mut EventContext<A::Store>, at| (interjection.call)(ctx, at);
+            self.interject_with(now, slot, partition, interjection.name, run);
+            if self.failed {
+                return;
+            }
+        }
+    }
+
+    fn interject(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        partition: i32,
+        name: &str,
+        run: Interject<A::Store>,
+    ) {
+        self.interject_with(now, slot, partition, name, |ctx, at| run(ctx, at).into_outcome());
+    }
+
+    fn interject_with(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        partition: i32,
+        name: &str,
+        run: impl FnOnce(&mut EventContext<A::Store>, SystemTime) -> Outcome,
+    ) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        if task.state != TaskState::Active {
+            return;
+        }
+        let at = interjected(task, name);
+        task.context.begin(None);
+        let mark = task.context.mark();
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context, SystemTime::now())));
+        match settle(task, mark, outcome, || at) {
+            Ok(complete) => {
+                let records = task.context.outputs_mut().len();
+                let event = task.context.event();
+                if !complete {
+                    let waiting = WaitingEvent { record: None, pinned: records > 0 };
+                    task.waiting.insert(event, waiting);
+                }
+                let end = EventEnd { event, offset: None, records, complete };
+                self.pool.end_event(task.id, end, false);
+                self.take_outputs(now, slot, partition);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Applies changelog records. Returns whether there may be more at hand.
+    pub(super) fn restore(&mut self, now: Instant) -> bool {
+        for _ in 0..RESTORES_PER_ROUND {
+            let Some(restorer) = &mut self.restorer else {
+                return false;
+            };
+            match restorer.poll() {
+                None => break,
+                Some(Fetched::Record(record)) => self.restore_record(now, &record),
+                Some(Fetched::EndOfPartition(partition)) => self.restored(now, partition),
+                Some(Fetched::Trouble(message)) => tracing::warn!(message, "restoring"),
+                Some(Fetched::Failed(error)) => self.fail(error.into()),
+            }
+        }
+        for task in self.tasks.values_mut() {
+            let partition = task.topic_partition().clone();
+            if let TaskState::Restoring(restore) = &mut task.state
+                && let Some(p) = restore.report(now)
+            {
+                let (records, bytes, rate, remaining) = (p.records, p.bytes, p.rate, p.remaining);
+                tracing::info!(%partition, records, bytes, rate, remaining, "restoring");
+            }
+        }
+        false
+    }
+
+    fn restore_record(&mut self, now: Instant, record: &Record) {
+        let partition = record.topic_partition().partition();
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        let TaskState::Restoring(restore) = &mut task.state else {
+            return;
+        };
+        let change = Change {
+            offset: record.offset(),
+            key: record.key().unwrap_or_default(),
+            value: record.value(),
+            headers: record.headers(),
+        };
+        if let Err(source) = task.context.store.restore(change) {
+            let partition = task.topic_partition().clone();
+            return self.fail(SourceError::Restore { partition, source });
+        }
+        if restore.applied(record.offset(), record.size_bytes()) {
+            self.restored(now, partition);
+        }
+    }
+
+    fn restored(&mut self, now: Instant, partition: i32) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        let at = task.topic_partition().clone();
+        let TaskState::Restoring(restore) = &task.state else {
+            return;
+        };
+        let p = restore.progress(now);
+        tracing::info!(partition = %at, records = p.records, bytes = p.bytes, rate = p.rate, "restored");
+        if task.committed.is_none() && p.records > 0 {
+            let group = self.parts.group_id.to_string();
+            let error = SourceError::OffsetMissing { partition: at, group, records: p.records };
+            return self.fail(error);
+        }
+        self.activate(now, partition);
+        self.end_restore(partition);
+    }
+}
+
+fn place(record: &Record) -> EventPlace {
+    EventPlace {
+        partition: record.topic_partition().clone(),
+        offset: Some(record.offset()),
+        name: record.record_type().to_owned(),
+    }
+}
+
+fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPlace {
+    EventPlace { partition: task.topic_partition().clone(), offset: None, name: name.to_owned() }
+}
+
+/// Ends an event: logs its changes, or undoes it. Returns whether it is complete.
+fn settle<S: StateStore>(
+    task: &mut Task<S>,
+    mark: crate::record::OutputMark,
+    outcome: std::thread::Result<Outcome>,
+    at: impl FnOnce() -> EventPlace,
+) -> Result<bool, SourceError> {
+    let complete = match outcome {
+        Ok(Outcome::Complete) => true,
+        Ok(Outcome::Incomplete) => false,
+        failed => {
+            task.context.undo_event(mark);
+            return Err(failure(failed, at()));
+        }
+    };
+    if let Err(source) = task.context.seal(mark) {
+        task.context.undo_event(mark);
+        return Err(SourceError::Changelog { at: at(), source });
+    }
+    Ok(complete)
+}
+
+fn failure(outcome: std::thread::Result<Outcome>, at: EventPlace) -> SourceError {
+    match outcome {
+        Ok(Outcome::Failed(error)) => {
+            let fatal = error.severity() == Severity::Fatal;
+            SourceError::Handler { at, reason: error.to_string(), fatal }
+        }
+        Ok(Outcome::Undecodable(source)) => SourceError::Undecodable { at, source },
+        Ok(Outcome::Unrouted | Outcome::Complete | Outcome::Incomplete) => {
+            SourceError::Unrouted { at }
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            SourceError::Panicked { at, message: text.unwrap_or_else(|| "no message".to_owned()) }
+        }
+    }
+}
+
+/// What the application says about records that can't be decoded or routed.
+fn tolerate<S: StateStore>(
+    task: &mut Task<S>,
+    record: &Record,
+    error: SourceError,
+    policy: &OnUndecodable,
+) -> Result<bool, SourceError> {
+    if !matches!(error, SourceError::Undecodable { .. } | SourceError::Unrouted { .. }) {
+        return Err(error);
+    }
+    match policy {
+        OnUndecodable::Fail => Err(error),
+        OnUndecodable::Skip => {
+            tracing::warn!(%error, "skipped");
+            Ok(true)
+        }
+        OnUndecodable::DeadLetter(topic) => {
+            tracing::warn!(%error, topic, "sent to the dead-letter topic");
+            let source = format!("{}@{}", record.topic_partition(), record.offset());
+            let mut letter = ProducerRecord::to(topic.clone());
+            if let Some(key) = record.key() {
+                letter = letter.key(key.to_vec());
+            }
+            if let Some(value) = record.value() {
+                letter = letter.value(value.to_vec());
+            }
+            for header in record.headers() {
+                letter = letter.header(header.name, header.value);
+            }
+            letter = letter.header(DEAD_LETTER_SOURCE, Some(source.as_bytes()));
+            letter = letter.header(DEAD_LETTER_ERROR, Some(error.to_string().as_bytes()));
+            task.context.forward_record(letter);
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What a worker is told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, next_run};
+use crate::client::{Fetcher, TxnProducer};
+use crate::eos::{Event, PartitionId};
+use crate::error::{Disposition, TxnError};
+use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
+use crate::record::TopicPartition;
+use crate::runtime::error::SourceError;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::slot::{SlotCommand, SlotReply};
+use crate::store::StateStore;
+use crate::task::{Restore, Task, TaskState};
+
+/// Takes completions to the worker.
+pub(super) struct CompletionMailbox<S: 'static, P>(pub(super) Mailbox<ToWorker<S, P>>);
+
+impl<S: Send, P: TxnProducer> CompletionSink<S> for CompletionMailbox<S, P> {
+    fn complete(&self, completion: Completion<S>) {
+        self.0.send(ToWorker::Completion(completion));
+    }
+}
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    pub(super) fn handle(&mut self, now: Instant, message: ToWorker<A::Store, P>) {
+        match message {
+            ToWorker::Slot(slot, reply) => self.slot_reply(now, slot, reply),
+            ToWorker::Completion(completion) => {
+                self.waiting.push_back(Waiting::Completion(completion));
+            }
+            ToWorker::Interject(partition, run) => {
+                self.waiting.push_back(Waiting::Interject(partition, run));
+            }
+            ToWorker::Assign(assignment) => self.assign(now, assignment),
+            ToWorker::Revoke(partition) => self.revoke(now, &partition),
+            ToWorker::LoseAll => self.lose_all(now),
+            ToWorker::Hold => self.pool.handle(now, Event::HoldCommits),
+            ToWorker::Generation(generation) => {
+                self.generation = Some(generation);
+                self.pool.handle(now, Event::ReleaseCommits);
+            }
+            ToWorker::Resolved(txn, committed) => {
+                self.pool.handle(now, Event::Resolved { txn, committed });
+            }
+            ToWorker::Stop => {
+                self.stopping = true;
+                let all: Vec<_> =
+                    self.tasks.values().map(|t| t.topic_partition().clone()).collect();
+                all.iter().for_each(|partition| self.revoke(now, partition));
+            }
+            ToWorker::StopNow => {
+                self.lose_all(now);
+                self.abort_all();
+                self.ended = true;
+            }
+        }
+    }
+
+    fn assign(&mut self, now: Instant, assignment: Assignment) {
+        let Assignment { partition, committed, start, changelog } = assignment;
+        if self.stopping || self.failed {
+            return (self.parts.report)(FromWorker::Drained(partition));
+        }
+        let id = PartitionId(self.next_assignment);
+        self.next_assignment += 1;
+        let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
+        let context = EventContext::new(partition.clone(), Arc::clone(&self.parts.changelog), sink);
+        let restore = Restore::new(now, changelog.0, changelog.1);
+        let restoring = restore.is_some();
+        let number = partition.partition();
+        self.tasks.insert(number, Task::new(id, context, committed, start, restore));
+        if !restoring {
+            return self.activate(now, number);
+        }
+        tracing::info!(%partition, start = changelog.0, end = changelog.1, "restoring");
+        if let Err(error) = self.begin_restore(number, changelog.0) {
+            self.fail(error);
+        }
+    }
+
+    fn begin_restore(&mut self, partition: i32, start: i64) -> Result<(), SourceError> {
+        let restorer = match &mut self.restorer {
+            Some(restorer) => restorer,
+            none => none.insert((self.parts.make_fetcher)()?),
+        };
+        let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), partition);
+        Ok(restorer.assign(&changelog, start)?)
+    }
+
+    /// The store is whole: events can be processed.
+    pub(super) fn activate(&mut self, now: Instant, partition: i32) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        task.state = TaskState::Active;
+        self.pool.add_partition(task.id, task.start.clone());
+        let at = task.topic_partition().clone();
+        let assigned = self.fetcher.assign(&at, task.start.offset);
+        let interjections = A::TABLE.interjections;
+        let mut runs = Vec::with_capacity(interjections.len());
+        for interjection in interjections {
+            runs.push(self.first_run(now, interjection.every, interjection.jitter));
+        }
+        if let Some(task) = self.tasks.get_mut(&partition) {
+            task.interjections = runs;
+            tracing::info!(partition = %at, offset = task.start.offset, "active");
+        }
+        match assigned {
+            Ok(()) => (self.parts.report)(FromWorker::Active(at)),
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    pub(super) fn first_run(
+        &mut self,
+        now: Instant,
+        every: std::time::Duration,
+        jitter: std::time::Duration,
+    ) -> Instant {
+        let spread = u64::try_from(jitter.as_nanos() * 2).unwrap_or(u64::MAX);
+        let random = self.random_below(spread);
+        next_run(now, every, jitter, random)
+    }
+
+    fn revoke(&mut self, now: Instant, partition: &TopicPartition) {
+        let Some(task) = self.task_of(partition) else {
+            // Lost, or never begun: nothing of it is in a transaction.
+            return (self.parts.report)(FromWorker::Drained(partition.clone()));
+        };
+        let id = task.id;
+        match std::mem::replace(&mut task.state, TaskState::Closing) {
+            TaskState::Restoring(_) => {
+                self.end_restore(partition.partition());
+                self.close(partition.partition());
+                (self.parts.report)(FromWorker::Drained(partition.clone()));
+            }
+            TaskState::Active => {
+                task.backlog.clear();
+                task.interjections.clear();
+                self.fetcher.unassign(partition);
+                self.pool.handle(now, Event::Close { partition: id });
+            }
+            TaskState::Closing => {}
+        }
+    }
+
+    /// The partition is not ours any more.
+    pub(super) fn close(&mut self, partition: i32) {
+        if let Some(mut task) = self.tasks.remove(&partition) {
+            task.context.store.revoked();
+            tracing::info!(partition = %task.topic_partition(), "closed");
+        }
+    }
+
+    pub(super) fn end_restore(&mut self, partition: i32) {
+        let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), partition);
+        if let Some(restorer) = &mut self.restorer {
+            restorer.unassign(&changelog);
+        }
+        let restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
+        if !self.tasks.values().any(restoring) {
+            self.restorer = None;
+        }
+    }
+
+    fn lose_all(&mut self, now: Instant) {
+        let partitions: Vec<_> = self.tasks.keys().copied().collect();
+        for partition in partitions {
+            if let Some(task) = self.tasks.get(&partition) {
+                self.fetcher.unassign(task.topic_partition());
+            }
+            self.close(partition);
+        }
+        self.restorer = None;
+        self.waiting.clear();
+        self.pool.handle(now, Event::LoseAll);
+    }
+
+    fn slot_reply(&mut self, now: Instant, slot: usize, reply: SlotReply<P>) {
+        let event = match reply {
+            SlotReply::Ready(producer) => {
+                let known = &mut self.slots[slot];
+                known.reset();
+                known.producer = Some(producer);
+                match std::mem::replace(&mut known.started, true) {
+                    false => Event::Ready { slot },
+                    true => Event::Recovered { slot },
+                }
+            }
+            SlotReply::InitFailed(error) => {
+                Event::RecoverFailed { slot, disposition: self.keep(error) }
+            }
+            SlotReply::Flushed(txn) => Event::Flushed { txn },
+            SlotReply::Committed(txn) => {
+                self.slots[slot].reset();
+                Event::Committed { txn }
+            }
+            SlotReply::Failed(txn, error) => Event::Failed { txn, disposition: self.keep(error) },
+            SlotReply::Aborted => {
+                self.slots[slot].reset();
+                Event::Aborted { slot }
+            }
+            SlotReply::AbortFailed(error) => {
+                Event::AbortFailed { slot, disposition: self.keep(error) }
+            }
+        };
+        self.pool.handle(now, event);
+    }
+
+    pub(super) fn keep(&mut self, error: TxnError) -> Disposition {
+        let disposition = error.disposition;
+        tracing::warn!(worker = self.parts.index, ?disposition, %error, "transaction step failed");
+        self.last_error = Some(error);
+        disposition
+    }
+
+    /// Ends what the producers have open, so that nobody waits for the transaction's timeout.
+    pub(super) fn abort_all(&mut self) {
+        for slot in &self.slots {
+            if slot.producer.is_some() && slot.transmit {
+                slot.command(SlotCommand::Abort);
+            }
+        }
+    }
+}

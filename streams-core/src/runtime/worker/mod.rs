@@ -1,0 +1,263 @@
+//! A worker: one thread that owns a set of partitions, with their stores, handlers and producers.
+//!
+//! Nothing here is shared or locked. The thread sleeps until its mailbox or its fetcher has
+//! something, or a timer of the pool or of an interjection is due.
+
+mod commands;
+mod events;
+mod inbox;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use self::inbox::CompletionMailbox;
+use super::OnUndecodable;
+use super::error::SourceError;
+use super::mailbox::Mailbox;
+use super::slot::{MakeProducer, Slot, SlotReply};
+use crate::ExecutionState;
+use crate::client::{FetchError, Fetcher, TxnProducer};
+use crate::eos::{EosConfig, Pool, Snapshot, TxnSeq};
+use crate::error::TxnError;
+use crate::group::Generation;
+use crate::handler::{Completion, EventContext, EventSource, Result as HandlerResult};
+use crate::record::TopicPartition;
+use crate::task::Task;
+
+/// So many events are processed before the mailbox is looked at again.
+const EVENTS_PER_ROUND: usize = 512;
+/// So many changelog records are applied before the mailbox is looked at again.
+const RESTORES_PER_ROUND: usize = 4_096;
+/// The longest sleep: nothing depends on it, it bounds the harm of a lost wake-up.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// An interjection at any time, by [`super::RunningSource::interject`].
+pub(crate) type Interject<S> = Box<
+    dyn FnOnce(&mut EventContext<S>, std::time::SystemTime) -> HandlerResult<ExecutionState> + Send,
+>;
+
+/// What a worker is told.
+pub(crate) enum ToWorker<S: 'static, P> {
+    /// A slot's thread says something.
+    Slot(usize, SlotReply<P>),
+    /// An event is completed.
+    Completion(Completion<S>),
+    /// A partition is ours.
+    Assign(Assignment),
+    /// A partition is given up: finish what has begun.
+    Revoke(TopicPartition),
+    /// All partitions are lost.
+    LoseAll,
+    /// The generation is about to change.
+    Hold,
+    /// The generation is known.
+    Generation(Generation),
+    /// Whether an indefinite commit happened.
+    Resolved(TxnSeq, bool),
+    /// An interjection at any time.
+    Interject(i32, Interject<S>),
+    /// Give everything up, then end.
+    Stop,
+    /// End at once; what is open is aborted.
+    StopNow,
+}
+
+/// A partition, and where it goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) partition: TopicPartition,
+    /// What the group has committed; `None` if nothing.
+    pub(crate) committed: Option<Snapshot>,
+    /// Where to start.
+    pub(crate) start: Snapshot,
+    /// The changelog's first offset and its end.
+    pub(crate) changelog: (i64, i64),
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(crate) enum FromWorker {
+    /// The partition's store is restored, and its events are processed.
+    Active(TopicPartition),
+    /// The revoked partition is done (EOS-6).
+    Drained(TopicPartition),
+    /// Was this commit of ours?
+    Resolve { worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)> },
+    /// The worker can't go on; what has begun is still committed.
+    Failed(SourceError),
+    /// The worker has ended.
+    Ended(usize),
+}
+
+/// What a worker is made of.
+pub(crate) struct WorkerParts<P, F> {
+    pub(crate) index: usize,
+    pub(crate) eos: EosConfig,
+    pub(crate) group_id: Arc<str>,
+    pub(crate) changelog: Arc<str>,
+    pub(crate) on_undecodable: OnUndecodable,
+    pub(crate) seed: u64,
+    pub(crate) make_producer: MakeProducer<P>,
+    pub(crate) make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
+    pub(crate) report: Box<dyn Fn(FromWorker) + Send>,
+}
+
+/// One worker.
+pub(crate) struct Worker<A: EventSource, P, F> {
+    parts: WorkerParts<P, F>,
+    mailbox: Mailbox<ToWorker<A::Store, P>>,
+    inbox: Receiver<ToWorker<A::Store, P>>,
+    completions: Arc<CompletionMailbox<A::Store, P>>,
+    fetcher: F,
+    /// Reads the changelog; made when it is needed, gone when it isn't.
+    restorer: Option<F>,
+    pool: Pool,
+    slots: Vec<Slot<P>>,
+    /// By the partition's number: a source has one topic.
+    tasks: BTreeMap<i32, Task<A::Store>>,
+    generation: Option<Generation>,
+    next_assignment: u64,
+    /// Completions and interjections that wait for a transaction.
+    waiting: VecDeque<Waiting<A::Store>>,
+    last_error: Option<TxnError>,
+    /// No transaction took the last event: what ends one wakes us.
+    full: bool,
+    failed: bool,
+    stopping: bool,
+    ended: bool,
+    random: u64,
+}
+
+enum Waiting<S: 'static> {
+    Completion(Completion<S>),
+    Interject(i32, Interject<S>),
+}
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    /// Runs a worker in this thread until it is stopped.
+    pub(crate) fn run(
+        parts: WorkerParts<P, F>,
+        mailbox: Mailbox<ToWorker<A::Store, P>>,
+        inbox: Receiver<ToWorker<A::Store, P>>,
+    ) {
+        mailbox.waker().wake_me();
+        let index = parts.index;
+        match Self::new(parts, mailbox, inbox) {
+            Ok(mut worker) => worker.work(),
+            Err((report, error)) => {
+                report(FromWorker::Failed(error));
+                report(FromWorker::Ended(index));
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the reporter comes back with the error")]
+    fn new(
+        parts: WorkerParts<P, F>,
+        mailbox: Mailbox<ToWorker<A::Store, P>>,
+        inbox: Receiver<ToWorker<A::Store, P>>,
+    ) -> Result<Self, (Box<dyn Fn(FromWorker) + Send>, SourceError)> {
+        let fetcher = match (parts.make_fetcher)() {
+            Ok(fetcher) => fetcher,
+            Err(error) => return Err((parts.report, error.into())),
+        };
+        let pool = Pool::new(parts.eos);
+        let mut slots = Vec::new();
+        for slot in 0..parts.eos.pool_size {
+            let mailbox = mailbox.clone();
+            let reply = move |reply| mailbox.send(ToWorker::Slot(slot, reply));
+            match Slot::spawn(slot, Arc::clone(&parts.make_producer), reply) {
+                Ok(slot) => slots.push(slot),
+                Err(error) => return Err((parts.report, SourceError::Thread(error.to_string()))),
+            }
+        }
+        Ok(Self {
+            completions: Arc::new(CompletionMailbox(mailbox.clone())),
+            random: parts.seed | 1,
+            parts,
+            mailbox,
+            inbox,
+            fetcher,
+            restorer: None,
+            pool,
+            slots,
+            tasks: BTreeMap::new(),
+            generation: None,
+            next_assignment: 0,
+            waiting: VecDeque::new(),
+            last_error: None,
+            full: false,
+            failed: false,
+            stopping: false,
+            ended: false,
+        })
+    }
+
+    fn work(&mut self) {
+        while !self.ended {
+            let now = Instant::now();
+            while let Ok(message) = self.inbox.try_recv() {
+                self.handle(now, message);
+            }
+            let more_restores = self.restore(now);
+            let more_events = !self.failed && self.process(now);
+            // The pool is asked with the time after the events, so that no batch gets too old.
+            let now = Instant::now();
+            self.pool.advance(now, more_events);
+            while let Some(command) = self.pool.poll_command() {
+                self.execute(now, command);
+            }
+            self.transmit(now);
+            self.end_if_stopped();
+            if !more_restores && !more_events && !self.ended {
+                self.sleep(now);
+            }
+        }
+        self.slots.iter_mut().for_each(Slot::join);
+        (self.parts.report)(FromWorker::Ended(self.parts.index));
+    }
+
+    fn sleep(&self, now: Instant) {
+        let interjections = self.tasks.values().flat_map(|task| task.interjections.iter().copied());
+        let interjections = interjections.filter(|_| !self.full && !self.failed);
+        let due = interjections.chain(self.pool.poll_timeout()).min();
+        let sleep = due.map_or(SLEEP_MAX, |due| due.saturating_duration_since(now).min(SLEEP_MAX));
+        if !sleep.is_zero() {
+            std::thread::park_timeout(sleep);
+        }
+    }
+
+    fn end_if_stopped(&mut self) {
+        if self.stopping && self.tasks.is_empty() && self.pool.is_quiet() {
+            self.ended = true;
+        }
+    }
+
+    fn task_of(&mut self, partition: &TopicPartition) -> Option<&mut Task<A::Store>> {
+        let task = self.tasks.get_mut(&partition.partition())?;
+        (task.topic_partition() == partition).then_some(task)
+    }
+
+    /// A failure that ends the source: what is complete is committed, nothing more is begun.
+    fn fail(&mut self, error: SourceError) {
+        if !std::mem::replace(&mut self.failed, true) {
+            tracing::error!(worker = self.parts.index, %error, "the source stops");
+            (self.parts.report)(FromWorker::Failed(error));
+        }
+    }
+
+    /// A number below `bound`, from the worker's own generator.
+    fn random_below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        if bound == 0 { 0 } else { self.random % bound }
+    }
+}
+
+/// The next run of an interjection: `every`, longer or shorter by up to `jitter`.
+fn next_run(now: Instant, every: Duration, jitter: Duration, random: u64) -> Instant {
+    now + (every + Duration::from_nanos(random)).saturating_sub(jitter)
+}

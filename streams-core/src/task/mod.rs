@@ -1,0 +1,221 @@
+//! One assigned partition: its store, its place, and whether it takes more.
+//!
+//! ```text
+//!  assigned -> Restoring -> Active -> Closing -> gone
+//!                  |           |         ^
+//!                  +-----------+---------+   revoked; lost ones are gone at once
+//! ```
+//!
+//! The fetch is paused while too many events are held back by an incomplete one, and goes on when
+//! half of them are done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::eos::{PartitionId, Snapshot};
+use crate::handler::EventContext;
+use crate::record::{Record, TopicPartition};
+use crate::store::{EventSeq, StateStore};
+
+/// So many events may be delivered and held back by an incomplete one. With the offsets of all
+/// that are done among them, the metadata of an offset commit stays below the 4,096 bytes that
+/// brokers allow.
+pub const IN_FLIGHT_EVENTS_MAX: usize = 1_000;
+const IN_FLIGHT_EVENTS_RESUME: usize = IN_FLIGHT_EVENTS_MAX / 2;
+/// The time between two reports of a restore.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// A restore from the changelog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// Up to here, exclusive; everything before is decided.
+    end: i64,
+    /// One past the last record that was applied.
+    position: i64,
+    records: u64,
+    bytes: u64,
+    started: Instant,
+    report_at: Instant,
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RestoreProgress {
+    /// Records applied.
+    pub records: u64,
+    /// Their keys, values and headers.
+    pub bytes: u64,
+    /// Records a second.
+    pub rate: f64,
+    /// Offsets still to go: no more records than that.
+    pub remaining: i64,
+}
+
+impl Restore {
+    /// A restore of the records from `start` to `end`; `None` if there are none.
+    pub fn new(now: Instant, start: i64, end: i64) -> Option<Self> {
+        let report_at = now + PROGRESS_EVERY;
+        let restore = Self { end, position: start, records: 0, bytes: 0, started: now, report_at };
+        (start < end).then_some(restore)
+    }
+
+    /// Where to read from.
+    pub const fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// A record was applied. Returns whether it was the last one.
+    pub const fn applied(&mut self, offset: i64, bytes: usize) -> bool {
+        self.records += 1;
+        self.bytes += bytes as u64;
+        self.position = offset + 1;
+        self.position >= self.end
+    }
+
+    /// How many were applied.
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// How far it is, if a report is due.
+    pub fn report(&mut self, now: Instant) -> Option<RestoreProgress> {
+        (now >= self.report_at).then(|| {
+            self.report_at = now + PROGRESS_EVERY;
+            self.progress(now)
+        })
+    }
+
+    /// How far it is.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn progress(&self, now: Instant) -> RestoreProgress {
+        let seconds = now.saturating_duration_since(self.started).as_secs_f64().max(1e-3);
+        RestoreProgress {
+            records: self.records,
+            bytes: self.bytes,
+            rate: self.records as f64 / seconds,
+            remaining: (self.end - self.position).max(0),
+        }
+    }
+}
+
+/// Where a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Its store is read from the changelog.
+    Restoring(Restore),
+    /// It processes events.
+    Active,
+    /// It was revoked, and finishes what has begun.
+    Closing,
+}
+
+/// An event that waits for its completer.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its record; `None` for an interjection.
+    pub record: Option<Record>,
+    /// Whether it has had effects already.
+    pub pinned: bool,
+}
+
+/// One assigned partition.
+#[derive(Debug)]
+pub struct Task<S: StateStore> {
+    /// This assignment's number.
+    pub id: PartitionId,
+    /// Where it is.
+    pub state: TaskState,
+    /// Its store, and its way out.
+    pub context: EventContext<S>,
+    /// What was committed when it was assigned; `None` if nothing was.
+    pub committed: Option<Snapshot>,
+    /// Where it starts.
+    pub start: Snapshot,
+    /// Fetched while it takes no more.
+    pub backlog: VecDeque<Record>,
+    /// Waiting for their completers.
+    pub waiting: BTreeMap<EventSeq, Waiting>,
+    /// When each interjection runs next.
+    pub interjections: Vec<Instant>,
+    paused: bool,
+}
+
+impl<S: StateStore> Task<S> {
+    /// A task that restores first, if there is something to restore.
+    pub fn new(
+        id: PartitionId,
+        context: EventContext<S>,
+        committed: Option<Snapshot>,
+        start: Snapshot,
+        restore: Option<Restore>,
+    ) -> Self {
+        Self {
+            id,
+            state: restore.map_or(TaskState::Active, TaskState::Restoring),
+            context,
+            committed,
+            start,
+            backlog: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            interjections: Vec::new(),
+            paused: false,
+        }
+    }
+
+    /// The source's partition.
+    pub const fn topic_partition(&self) -> &TopicPartition {
+        self.context.topic_partition()
+    }
+
+    /// Whether it takes another event, with so many held back by an incomplete one.
+    pub const fn takes_more(&self, in_flight: usize) -> bool {
+        matches!(self.state, TaskState::Active) && in_flight < IN_FLIGHT_EVENTS_MAX
+    }
+
+    /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) the fetch now.
+    pub fn flow(&mut self, in_flight: usize) -> Option<bool> {
+        let pause = !self.backlog.is_empty() && in_flight >= IN_FLIGHT_EVENTS_MAX;
+        let resume = self.backlog.is_empty() && in_flight <= IN_FLIGHT_EVENTS_RESUME;
+        match self.paused {
+            false if pause => self.paused = true,
+            true if resume => self.paused = false,
+            _ => return None,
+        }
+        Some(self.paused)
+    }
+
+    /// Undoes all that is not committed: the events will be delivered again.
+    pub fn rewind(&mut self) {
+        self.context.store.undo_from(EventSeq(0));
+        self.context.outputs_mut().clear();
+        self.context.next_incarnation();
+        self.backlog.clear();
+        self.waiting.clear();
+        self.paused = false;
+    }
+}
+
+/// The partitions of a worker's tasks.
+pub type TaskPartitions = BTreeSet<TopicPartition>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_changelog_needs_no_restore() {
+        assert_eq!(Restore::new(Instant::now(), 7, 7), None);
+    }
+
+    #[test]
+    fn a_restore_ends_at_its_end_though_the_last_records_are_hidden() {
+        let now = Instant::now();
+        let mut restore = Restore::new(now, 0, 10).unwrap();
+        assert!(!restore.applied(3, 5));
+        assert!(restore.report(now).is_none());
+        let later = now + PROGRESS_EVERY;
+        let report = restore.report(later).unwrap();
+        assert_eq!((report.records, report.bytes, report.remaining), (1, 5, 6));
+        assert!(restore.applied(9, 5));
+    }
+}
