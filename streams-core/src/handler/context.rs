@@ -80,7 +80,7 @@ impl<S: StateStore> EventContext<S> {
         &mut self,
         topic: &Topic<E, K>,
         key: &(impl AsKey<K> + ?Sized),
-        event: E,
+        event: E::At<'_>,
     ) -> Result<()> {
         Ok(topic.write(&mut self.outputs, None, key, &event)?)
     }
@@ -94,7 +94,7 @@ impl<S: StateStore> EventContext<S> {
         topic: &Topic<E, K>,
         partition: i32,
         key: &(impl AsKey<K> + ?Sized),
-        event: E,
+        event: E::At<'_>,
     ) -> Result<()> {
         Ok(topic.write(&mut self.outputs, Some(partition), key, &event)?)
     }

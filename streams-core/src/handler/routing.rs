@@ -73,6 +73,14 @@ pub struct Interjection<S: 'static> {
     pub call: fn(&mut EventContext<S>, SystemTime) -> Outcome,
 }
 
+impl<S: 'static> Clone for Interjection<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: 'static> Copy for Interjection<S> {}
+
 /// A verified routing table.
 #[derive(Debug)]
 pub struct RoutingTable<S: 'static> {

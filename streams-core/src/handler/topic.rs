@@ -47,7 +47,7 @@ impl<E: Events, K: KeyCodec> Topic<E, K> {
         outputs: &mut Outputs,
         partition: Option<i32>,
         key: &(impl AsKey<K> + ?Sized),
-        event: &E,
+        event: &E::At<'_>,
     ) -> Result<(), CodecError> {
         let mut record = match &self.name {
             Cow::Borrowed(name) => outputs.record(*name),

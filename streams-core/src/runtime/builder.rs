@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::client::wire::{Admin, NewTopic};
 use crate::eos::EosConfig;
 use crate::error::ConfigError;
 use crate::group::GroupConfig;
-use crate::handler::EventSource;
+use crate::handler::{EventSource, Interjection};
 
 /// What to do with a record that can't be decoded, or whose type has no handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,10 +45,12 @@ pub enum StartFrom {
 /// How long the first pieces of a start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const WORKERS_MAX: usize = 256;
+const INTERJECTION_MIN: Duration = Duration::from_millis(1);
+const INTERJECTION_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// The settings of a source; made by `Source::builder()`.
 #[derive(Clone, Debug)]
-pub struct SourceBuilder<A> {
+pub struct SourceBuilder<A: EventSource> {
     pub(super) cluster: ClusterConfig,
     pub(super) group: GroupConfig,
     pub(super) topic: String,
@@ -61,7 +62,7 @@ pub struct SourceBuilder<A> {
     pub(super) workers: usize,
     pub(super) on_undecodable: OnUndecodable,
     pub(super) start_from: StartFrom,
-    source: PhantomData<fn(A)>,
+    pub(super) interjections: Vec<Interjection<A::Store>>,
 }
 
 impl<A: EventSource> SourceBuilder<A> {
@@ -78,7 +79,7 @@ impl<A: EventSource> SourceBuilder<A> {
             workers: 1,
             on_undecodable: OnUndecodable::default(),
             start_from: StartFrom::default(),
-            source: PhantomData,
+            interjections: A::TABLE.interjections.to_vec(),
         }
     }
 
@@ -186,6 +187,13 @@ impl<A: EventSource> SourceBuilder<A> {
         self
     }
 
+    /// Adds an interjection whose interval is known only now. GKES: `ScheduleInterjection`.
+    #[must_use]
+    pub fn interjection(mut self, interjection: Interjection<A::Store>) -> Self {
+        self.interjections.push(interjection);
+        self
+    }
+
     /// A further property of the Kafka clients, by librdkafka's name: `security.protocol`, say.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -207,6 +215,12 @@ impl<A: EventSource> SourceBuilder<A> {
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         if let Some(partitions) = self.partitions {
             ConfigError::check("partitions", partitions, 1..=100_000)?;
+        }
+        for interjection in &self.interjections {
+            let every = INTERJECTION_MIN..=INTERJECTION_MAX;
+            ConfigError::check_duration("every", interjection.every, every)?;
+            let jitter = Duration::ZERO..=interjection.every;
+            ConfigError::check_duration("jitter", interjection.jitter, jitter)?;
         }
         self.group.topics = vec![self.topic.clone()];
         self.group.seed = RandomState::new().hash_one(std::process::id());
@@ -282,7 +296,7 @@ impl<A: EventSource> SourceBuilder<A> {
         index: usize,
         reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
         mailbox: &Mailbox<super::worker::ToWorker<A::Store, RdTxnProducer>>,
-    ) -> WorkerParts<RdTxnProducer, RdFetcher> {
+    ) -> WorkerParts<A::Store, RdTxnProducer, RdFetcher> {
         let seed = self.group.seed;
         let instance = self.group.instance_id.clone().unwrap_or_else(|| format!("{seed:016x}"));
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
@@ -303,6 +317,7 @@ impl<A: EventSource> SourceBuilder<A> {
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
             on_undecodable: self.on_undecodable.clone(),
+            interjections: self.interjections.clone(),
             seed: seed.wrapping_add(index as u64),
             make_producer: Arc::new(make_producer),
             make_fetcher: Box::new(make_fetcher),
@@ -379,7 +394,7 @@ impl<A: EventSource> SourceBuilder<A> {
 }
 
 type WorkerStart<A> = (
-    WorkerParts<RdTxnProducer, RdFetcher>,
+    WorkerParts<<A as EventSource>::Store, RdTxnProducer, RdFetcher>,
     Mailbox<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
     std::sync::mpsc::Receiver<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
 );

@@ -17,7 +17,7 @@ use crate::record::{Outputs, ProducerRecord};
 /// # use streams_core::prelude::*;
 /// # use streams_core::EventProducer;
 /// # use std::time::Duration;
-/// # fn send<E: Events>(event: E) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn send<E: for<'a> Events<At<'a> = E>>(event: E) -> Result<(), Box<dyn std::error::Error>> {
 /// let producer = EventProducer::new("localhost:9092", Topic::<E>::new("contacts"))?;
 /// producer.send("123", &event)?;
 /// producer.flush(Duration::from_secs(10))?;
@@ -55,7 +55,11 @@ impl<E: Events, K: KeyCodec> EventProducer<E, K> {
     ///
     /// # Errors
     /// If it can't be encoded, or can't be sent at all.
-    pub fn send(&self, key: &(impl AsKey<K> + ?Sized), event: &E) -> Result<(), SendEventError> {
+    pub fn send(
+        &self,
+        key: &(impl AsKey<K> + ?Sized),
+        event: &E::At<'_>,
+    ) -> Result<(), SendEventError> {
         let mut outputs = Outputs::default();
         self.topic.write(&mut outputs, None, key, event)?;
         self.send_all(&outputs)

@@ -7,6 +7,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Statistics};
 
 /// Forwards logs to `tracing`, and keeps the first failed delivery.
@@ -45,6 +46,10 @@ impl ClientContext for Context {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // Reaching an end is what restores wait for, and no error.
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
         tracing::warn!(target: "librdkafka", %error, "{reason}");
     }
 }

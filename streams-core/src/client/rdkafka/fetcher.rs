@@ -1,5 +1,6 @@
 //! The fetcher on librdkafka: partitions by assignment, `read_committed`, no group.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 pub struct RdFetcher {
     consumer: BaseConsumer<Context>,
     buffer: BytesMut,
+    /// librdkafka complains about partitions that it hasn't got.
+    assigned: BTreeSet<TopicPartition>,
     /// The topic of the last record: the next one's most likely.
     topic: Arc<str>,
 }
@@ -59,7 +62,12 @@ impl RdFetcher {
             .create_with_context(Context::default())
             .map_err(|error| FetchError { message: error.to_string() })?;
         consumer.set_nonempty_callback(wake);
-        Ok(Self { consumer, buffer: BytesMut::new(), topic: Arc::from("") })
+        Ok(Self {
+            consumer,
+            buffer: BytesMut::new(),
+            assigned: BTreeSet::new(),
+            topic: Arc::from(""),
+        })
     }
 
     fn list(partition: &TopicPartition) -> TopicPartitionList {
@@ -108,12 +116,18 @@ impl Fetcher for RdFetcher {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(partition.topic(), partition.partition(), Offset::Offset(offset))
             .map_err(failed)?;
-        self.consumer.incremental_assign(&list).map_err(failed)
+        self.consumer.incremental_assign(&list).map_err(failed)?;
+        self.assigned.insert(partition.clone());
+        Ok(())
     }
 
     fn unassign(&mut self, partition: &TopicPartition) {
-        // Refused if it is not assigned, which is as well.
-        let _ = self.consumer.incremental_unassign(&Self::list(partition));
+        if !self.assigned.remove(partition) {
+            return;
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&Self::list(partition)) {
+            tracing::warn!(%partition, %error, "can't unassign");
+        }
     }
 
     fn pause(&mut self, partition: &TopicPartition) {
@@ -129,7 +143,7 @@ impl Fetcher for RdFetcher {
     }
 
     fn poll(&mut self) -> Option<Fetched> {
-        let Self { consumer, buffer, topic } = self;
+        let Self { consumer, buffer, topic, .. } = self;
         Some(match consumer.poll(Duration::ZERO)? {
             Ok(message) => Fetched::Record(record(&message, buffer, topic)),
             Err(KafkaError::PartitionEOF(partition)) => Fetched::EndOfPartition(partition),

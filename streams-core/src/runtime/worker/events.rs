@@ -179,7 +179,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.full = true;
                 return;
             };
-            let Some(interjection) = A::TABLE.interjections.get(which) else {
+            let Some(interjection) = self.parts.interjections.get(which).copied() else {
                 return;
             };
             let next = self.first_run(now, interjection.every, interjection.jitter);

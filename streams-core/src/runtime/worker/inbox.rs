@@ -7,7 +7,7 @@ use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, next_run};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId};
 use crate::error::{Disposition, TxnError};
-use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
+use crate::handler::{Completion, CompletionSink, EventContext, EventSource, Interjection};
 use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
 use crate::runtime::mailbox::Mailbox;
@@ -99,10 +99,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.pool.add_partition(task.id, task.start.clone());
         let at = task.topic_partition().clone();
         let assigned = self.fetcher.assign(&at, task.start.offset);
-        let interjections = A::TABLE.interjections;
-        let mut runs = Vec::with_capacity(interjections.len());
-        for interjection in interjections {
-            runs.push(self.first_run(now, interjection.every, interjection.jitter));
+        let mut runs = Vec::with_capacity(self.parts.interjections.len());
+        for which in 0..self.parts.interjections.len() {
+            let Interjection { every, jitter, .. } = self.parts.interjections[which];
+            runs.push(self.first_run(now, every, jitter));
         }
         if let Some(task) = self.tasks.get_mut(&partition) {
             task.interjections = runs;

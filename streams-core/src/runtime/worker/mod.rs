@@ -22,7 +22,9 @@ use crate::client::{FetchError, Fetcher, TxnProducer};
 use crate::eos::{EosConfig, Pool, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
-use crate::handler::{Completion, EventContext, EventSource, Result as HandlerResult};
+use crate::handler::{
+    Completion, EventContext, EventSource, Interjection, Result as HandlerResult,
+};
 use crate::record::TopicPartition;
 use crate::task::Task;
 
@@ -92,12 +94,14 @@ pub(crate) enum FromWorker {
 }
 
 /// What a worker is made of.
-pub(crate) struct WorkerParts<P, F> {
+pub(crate) struct WorkerParts<S: 'static, P, F> {
     pub(crate) index: usize,
     pub(crate) eos: EosConfig,
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
     pub(crate) on_undecodable: OnUndecodable,
+    /// The source's own, and those that were scheduled.
+    pub(crate) interjections: Vec<Interjection<S>>,
     pub(crate) seed: u64,
     pub(crate) make_producer: MakeProducer<P>,
     pub(crate) make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
@@ -106,8 +110,7 @@ pub(crate) struct WorkerParts<P, F> {
 
 /// One worker.
 pub(crate) struct Worker<A: EventSource, P, F> {
-    parts: WorkerParts<P, F>,
-    mailbox: Mailbox<ToWorker<A::Store, P>>,
+    parts: WorkerParts<A::Store, P, F>,
     inbox: Receiver<ToWorker<A::Store, P>>,
     completions: Arc<CompletionMailbox<A::Store, P>>,
     fetcher: F,
@@ -138,7 +141,7 @@ enum Waiting<S: 'static> {
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Runs a worker in this thread until it is stopped.
     pub(crate) fn run(
-        parts: WorkerParts<P, F>,
+        parts: WorkerParts<A::Store, P, F>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,
         inbox: Receiver<ToWorker<A::Store, P>>,
     ) {
@@ -155,7 +158,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     #[expect(clippy::type_complexity, reason = "the reporter comes back with the error")]
     fn new(
-        parts: WorkerParts<P, F>,
+        parts: WorkerParts<A::Store, P, F>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,
         inbox: Receiver<ToWorker<A::Store, P>>,
     ) -> Result<Self, (Box<dyn Fn(FromWorker) + Send>, SourceError)> {
@@ -174,10 +177,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
         }
         Ok(Self {
-            completions: Arc::new(CompletionMailbox(mailbox.clone())),
+            completions: Arc::new(CompletionMailbox(mailbox)),
             random: parts.seed | 1,
             parts,
-            mailbox,
             inbox,
             fetcher,
             restorer: None,

@@ -1,0 +1,173 @@
+//! Counts and sums the updates of each id, exactly once: the workload of the tests and benchmarks.
+//!
+//! ```sh
+//! cargo run --example running_totals -- --bootstrap localhost:9092 --group totals \
+//!     --input updates --output totals --changelog totals-changelog --partitions 8
+//! ```
+//!
+//! Input: record type `Update`, key = id, JSON `{"id","name","amount","ts"}`. Output: record type
+//! `Event`, the same key, `{"id","name","count","sum","ts"}`. With `--tick 100ms --tick-output T` an
+//! interjection counts in each partition's store and forwards `{"partition","n"}`.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use clap::Parser;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::prelude::*;
+use streams_core::{Interjection, IntoOutcome};
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct Update<'a> {
+    id: &'a str,
+    name: &'a str,
+    amount: i64,
+    ts: i64,
+}
+
+#[derive(Events)]
+enum Updates<'a> {
+    Update(Update<'a>),
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct Total<'a> {
+    id: &'a str,
+    name: &'a str,
+    count: u64,
+    sum: i64,
+    ts: i64,
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct Tick {
+    partition: i32,
+    n: u64,
+}
+
+#[derive(Events)]
+enum Totals<'a> {
+    Event(Total<'a>),
+}
+
+#[derive(Events)]
+enum Ticks {
+    Tick(Tick),
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema, Clone, Default)]
+struct RunningTotal {
+    count: u64,
+    sum: i64,
+}
+
+#[derive(StateStore)]
+struct TotalsStore {
+    totals: Table<String, RunningTotal>,
+    ticks: Table<String, u64>,
+}
+
+static OUTPUT: OnceLock<Topic<Totals<'static>>> = OnceLock::new();
+static TICK_OUTPUT: OnceLock<Topic<Ticks>> = OnceLock::new();
+
+#[event_source(events = Updates<'_>, store = TotalsStore)]
+mod totals {
+    use super::*;
+
+    #[event_handler("Update")]
+    fn update(ctx: &mut EventContext<TotalsStore>, update: Update<'_>) -> Result<ExecutionState> {
+        let Update { id, name, amount, ts } = update;
+        let (count, sum) = ctx.store.totals.update(id.to_owned(), |total| {
+            total.count += 1;
+            total.sum += amount;
+            (total.count, total.sum)
+        });
+        if let Some(output) = OUTPUT.get() {
+            ctx.forward(output, id, Totals::Event(Total { id, name, count, sum, ts }))?;
+        }
+        Ok(Complete)
+    }
+}
+
+fn tick(ctx: &mut EventContext<TotalsStore>) -> Result<ExecutionState> {
+    let partition = ctx.topic_partition().partition();
+    let n = ctx.store.ticks.update("ticks".to_owned(), |n| {
+        *n += 1;
+        *n
+    });
+    if let Some(output) = TICK_OUTPUT.get() {
+        ctx.forward(output, &partition.to_string(), Ticks::Tick(Tick { partition, n }))?;
+    }
+    Ok(Complete)
+}
+
+/// Running totals of updates, exactly once.
+#[derive(Parser, Debug)]
+struct Args {
+    /// The cluster: host:port, comma-separated.
+    #[arg(long, env = "STREAMS_BOOTSTRAP", default_value = "127.0.0.1:9092")]
+    bootstrap: String,
+    /// The consumer group.
+    #[arg(long, env = "STREAMS_GROUP", default_value = "running-totals")]
+    group: String,
+    /// The topic of the updates.
+    #[arg(long, env = "STREAMS_INPUT", default_value = "updates")]
+    input: String,
+    /// The topic of the totals.
+    #[arg(long, env = "STREAMS_OUTPUT", default_value = "totals")]
+    output: String,
+    /// The changelog topic.
+    #[arg(long, env = "STREAMS_CHANGELOG", default_value = "running-totals-changelog")]
+    changelog: String,
+    /// The partitions of topics that have to be made.
+    #[arg(long, env = "STREAMS_PARTITIONS")]
+    partitions: Option<i32>,
+    /// This instance's name in the group.
+    #[arg(long, env = "STREAMS_INSTANCE")]
+    instance: Option<String>,
+    /// The interval of the ticks, like 100ms or 1s.
+    #[arg(long, env = "STREAMS_TICK", value_parser = duration, requires = "tick_output")]
+    tick: Option<Duration>,
+    /// The topic of the ticks.
+    #[arg(long, env = "STREAMS_TICK_OUTPUT")]
+    tick_output: Option<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let number = digits.parse().map_err(|_| format!("`{text}` is not like 100ms or 1s"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        _ => Err(format!("`{text}` is not like 100ms or 1s")),
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    streams_examples::log_to_stderr();
+    let args = Args::parse();
+    OUTPUT.get_or_init(|| Topic::named(args.output));
+    let mut source = totals::Source::builder()
+        .bootstrap(args.bootstrap)
+        .group(args.group)
+        .topic(args.input)
+        .changelog(args.changelog);
+    if let Some(partitions) = args.partitions {
+        source = source.partitions(partitions);
+    }
+    if let Some(instance) = args.instance {
+        source = source.instance(instance);
+    }
+    if let (Some(every), Some(topic)) = (args.tick, args.tick_output) {
+        TICK_OUTPUT.get_or_init(|| Topic::named(topic));
+        source = source.interjection(Interjection {
+            name: "tick",
+            every,
+            jitter: Duration::ZERO,
+            call: |ctx, _at| tick(ctx).into_outcome(),
+        });
+    }
+    source.start()?.run_until_signal()?;
+    Ok(())
+}
