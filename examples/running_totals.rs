@@ -147,8 +147,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn main() -> anyhow::Result<()> {
     streams_examples::log_to_stderr();
     let args = Args::parse();
-    OUTPUT.get_or_init(|| Topic::named(args.output));
     let mut source = totals::Source::builder()
+        .output(&args.output)
         .bootstrap(args.bootstrap)
         .group(args.group)
         .topic(args.input)
@@ -160,6 +160,7 @@ fn main() -> anyhow::Result<()> {
         source = source.instance(instance);
     }
     if let (Some(every), Some(topic)) = (args.tick, args.tick_output) {
+        source = source.output(&topic);
         TICK_OUTPUT.get_or_init(|| Topic::named(topic));
         source = source.interjection(Interjection {
             name: "tick",
@@ -168,6 +169,7 @@ fn main() -> anyhow::Result<()> {
             call: |ctx, _at| tick(ctx).into_outcome(),
         });
     }
+    OUTPUT.get_or_init(|| Topic::named(args.output));
     source.start()?.run_until_signal()?;
     Ok(())
 }

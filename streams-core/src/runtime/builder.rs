@@ -55,6 +55,7 @@ pub struct SourceBuilder<A: EventSource> {
     pub(super) group: GroupConfig,
     pub(super) topic: String,
     pub(super) changelog: Option<String>,
+    pub(super) outputs: Vec<String>,
     pub(super) partitions: Option<i32>,
     pub(super) replication_factor: i16,
     pub(super) topic_configs: BTreeMap<String, String>,
@@ -72,6 +73,7 @@ impl<A: EventSource> SourceBuilder<A> {
             group: GroupConfig::new("", Vec::new()),
             topic: String::new(),
             changelog: None,
+            outputs: Vec::new(),
             partitions: None,
             replication_factor: -1,
             topic_configs: BTreeMap::new(),
@@ -109,6 +111,14 @@ impl<A: EventSource> SourceBuilder<A> {
     #[must_use]
     pub fn changelog(mut self, changelog: impl Into<String>) -> Self {
         self.changelog = Some(changelog.into());
+        self
+    }
+
+    /// A topic that handlers forward to. It is made, if it isn't there, with as many partitions as
+    /// the source; a topic that nobody makes is found missing only when a handler forwards to it.
+    #[must_use]
+    pub fn output(mut self, topic: impl Into<String>) -> Self {
+        self.outputs.push(topic.into());
         self
     }
 
@@ -357,6 +367,11 @@ impl<A: EventSource> SourceBuilder<A> {
                 changelog,
                 changelog_partitions,
             });
+        }
+        for output in &self.outputs {
+            if admin.partitions(output).await?.is_none() {
+                self.make_topic(&mut admin, output, source_partitions, "delete").await?;
+            }
         }
         Ok(source_partitions)
     }

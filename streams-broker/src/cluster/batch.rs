@@ -1,0 +1,162 @@
+//! Record batches (format 2): what the broker reads of them, and the control batches it writes.
+//!
+//! A batch is kept as the client sent it. Only its base offset and its leader epoch are set, which
+//! lie outside the checksum.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::codes;
+
+/// The bytes before the records.
+const HEADER_BYTES: usize = 61;
+/// Base offset and length: what the length does not count.
+const LENGTH_AT: usize = 8;
+const LOG_OVERHEAD: usize = 12;
+const LEADER_EPOCH_AT: usize = 12;
+const MAGIC_AT: usize = 16;
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 21;
+const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
+const ATTRIBUTE_CONTROL: i16 = 0x20;
+
+/// What the broker reads of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    /// How many offsets it takes.
+    pub(crate) offsets: i64,
+    /// The latest timestamp in it, in milliseconds.
+    pub(crate) max_timestamp: i64,
+    /// -1 without idempotence.
+    pub(crate) producer_id: i64,
+    /// The producer's epoch.
+    pub(crate) producer_epoch: i16,
+    /// The sequence number of the first record.
+    pub(crate) base_sequence: i32,
+    /// Whether it belongs to a transaction.
+    pub(crate) transactional: bool,
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+fn int32(bytes: &[u8], at: usize) -> Option<i32> {
+    array(bytes, at).map(i32::from_be_bytes)
+}
+
+fn int64(bytes: &[u8], at: usize) -> Option<i64> {
+    array(bytes, at).map(i64::from_be_bytes)
+}
+
+fn int16(bytes: &[u8], at: usize) -> Option<i16> {
+    array(bytes, at).map(i16::from_be_bytes)
+}
+
+/// Splits a produced record set into batches, and checks each.
+///
+/// # Errors
+/// Kafka's error code: `CORRUPT_MESSAGE`, `UNSUPPORTED_FOR_MESSAGE_FORMAT`, `INVALID_RECORD`.
+pub(crate) fn split(records: &Bytes) -> Result<Vec<(BatchHeader, Bytes)>, i16> {
+    let mut batches = Vec::new();
+    let mut rest = records.clone();
+    while !rest.is_empty() {
+        let length = int32(&rest, LENGTH_AT).and_then(|length| usize::try_from(length).ok());
+        let length = length.ok_or(codes::CORRUPT_MESSAGE)?.saturating_add(LOG_OVERHEAD);
+        if length > rest.len() || length < HEADER_BYTES {
+            return Err(codes::CORRUPT_MESSAGE);
+        }
+        let batch = rest.split_to(length);
+        batches.push((read(&batch)?, batch));
+    }
+    if batches.is_empty() { Err(codes::INVALID_RECORD) } else { Ok(batches) }
+}
+
+fn read(batch: &[u8]) -> Result<BatchHeader, i16> {
+    if batch.get(MAGIC_AT) != Some(&2) {
+        return Err(codes::UNSUPPORTED_FOR_MESSAGE_FORMAT);
+    }
+    let crc = array(batch, CRC_AT).map(u32::from_be_bytes);
+    if crc != batch.get(ATTRIBUTES_AT..).map(crc32c::crc32c) {
+        return Err(codes::CORRUPT_MESSAGE);
+    }
+    let header = || {
+        let attributes = int16(batch, ATTRIBUTES_AT)?;
+        let header = BatchHeader {
+            offsets: i64::from(int32(batch, 23)?) + 1,
+            max_timestamp: int64(batch, 35)?,
+            producer_id: int64(batch, 43)?,
+            producer_epoch: int16(batch, 51)?,
+            base_sequence: int32(batch, 53)?,
+            transactional: attributes & ATTRIBUTE_TRANSACTIONAL != 0,
+        };
+        let count = i64::from(int32(batch, 57)?);
+        let fits = header.offsets >= 1 && count == header.offsets;
+        (fits && attributes & ATTRIBUTE_CONTROL == 0).then_some(header)
+    };
+    header().ok_or(codes::INVALID_RECORD)
+}
+
+/// The batch with its place in the log.
+pub(crate) fn place(batch: &[u8], base_offset: i64) -> Bytes {
+    let mut placed = BytesMut::from(batch);
+    placed[..LENGTH_AT].copy_from_slice(&base_offset.to_be_bytes());
+    placed[LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4].copy_from_slice(&0_i32.to_be_bytes());
+    placed.freeze()
+}
+
+/// The marker that ends a producer's transaction in a partition.
+pub(crate) fn marker(base_offset: i64, producer: (i64, i16), commit: bool, now: i64) -> Bytes {
+    let mut record = BytesMut::new();
+    // Attributes, timestamp delta, offset delta; the key's length and key: version, type; the
+    // value's length and value: version, coordinator epoch; no headers. Lengths are zigzag varints.
+    record.put_slice(&[0, 0, 0, 8, 0, 0, 0, u8::from(commit), 12, 0, 0, 0, 0, 0, 0, 0]);
+    let mut batch = BytesMut::with_capacity(HEADER_BYTES + 17);
+    batch.put_i64(base_offset);
+    batch.put_i32(66); // from the leader epoch to the end
+    batch.put_i32(0);
+    batch.put_i8(2);
+    batch.put_u32(0);
+    batch.put_i16(ATTRIBUTE_TRANSACTIONAL | ATTRIBUTE_CONTROL);
+    batch.put_i32(0);
+    batch.put_i64(now);
+    batch.put_i64(now);
+    batch.put_i64(producer.0);
+    batch.put_i16(producer.1);
+    batch.put_i32(-1);
+    batch.put_i32(1);
+    batch.put_u8(32); // the record's length, 16, as a zigzag varint
+    batch.put_slice(&record);
+    let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    batch.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::records::RecordBatchDecoder;
+
+    use super::*;
+
+    #[test]
+    fn a_marker_is_a_control_batch_that_others_can_read() {
+        let marker = marker(7, (9, 3), true, 1_000);
+        let mut bytes = marker.clone();
+        let set = RecordBatchDecoder::decode(&mut bytes).unwrap();
+        let record = &set.records[0];
+        assert!(record.control && record.transactional);
+        assert_eq!((record.offset, record.producer_id, record.producer_epoch), (7, 9, 3));
+        assert_eq!(record.key.as_deref(), Some(&[0, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        assert_eq!(split(&Bytes::from_static(b"xyz")), Err(codes::CORRUPT_MESSAGE));
+        assert_eq!(split(&Bytes::new()), Err(codes::INVALID_RECORD));
+        let mut bytes = BytesMut::from(&marker(0, (1, 0), true, 0)[..]);
+        assert_eq!(split(&bytes.clone().freeze()), Err(codes::INVALID_RECORD), "clients send none");
+        bytes[70] ^= 1;
+        assert_eq!(split(&bytes.clone().freeze()), Err(codes::CORRUPT_MESSAGE));
+        bytes[MAGIC_AT] = 1;
+        assert_eq!(split(&bytes.freeze()), Err(codes::UNSUPPORTED_FOR_MESSAGE_FORMAT));
+    }
+}

@@ -1,0 +1,285 @@
+//! The cluster machine: requests and the time go in, responses and wake-ups come out.
+//!
+//! Deterministic: no I/O, no clock, no randomness. `now` is in milliseconds since the Unix epoch
+//! and never goes back. A response may come later than its request: fetches wait for records,
+//! joins for the other members.
+
+mod batch;
+pub mod codes;
+mod fault;
+mod fetch;
+mod groups;
+mod join;
+mod log;
+mod offsets;
+mod produce;
+mod topics;
+mod transactions;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use self::fault::Faults;
+pub use self::fault::{Fault, FaultKind};
+use self::fetch::ParkedFetch;
+use self::groups::Group;
+use self::log::PartitionLog;
+use self::transactions::Transactions;
+
+/// The cluster's one node.
+const NODE_ID: i32 = 1;
+
+/// What the shell names a request by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// This is the response.
+    Response(Box<ResponseKind>),
+    /// Close the connection without a word.
+    Disconnect,
+}
+
+/// The cluster's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's host, as clients are told.
+    pub host: String,
+    /// The node's port.
+    pub port: u16,
+    /// Whether a topic that is asked for is made.
+    pub auto_create_topics: bool,
+    /// The partitions of a topic that does not say.
+    pub default_partitions: i32,
+    /// The largest record batch, in bytes (`max.message.bytes`).
+    pub max_message_bytes: usize,
+    /// What all logs together may take, in bytes.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            auto_create_topics: false,
+            default_partitions: 1,
+            max_message_bytes: 1_048_588,
+            memory_bytes_max: 4 << 30,
+        }
+    }
+}
+
+/// The versions that are served: from the oldest that clients of today ask for.
+const VERSIONS: [(ApiKey, i16, i16); 19] = [
+    (ApiKey::Produce, 3, 9),
+    (ApiKey::Fetch, 4, 12),
+    (ApiKey::ListOffsets, 1, 6),
+    (ApiKey::Metadata, 0, 9),
+    (ApiKey::OffsetCommit, 2, 8),
+    (ApiKey::OffsetFetch, 1, 7),
+    (ApiKey::FindCoordinator, 0, 3),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::ApiVersions, 0, 3),
+    (ApiKey::CreateTopics, 2, 5),
+    (ApiKey::DeleteTopics, 1, 5),
+    (ApiKey::InitProducerId, 0, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 3),
+    (ApiKey::AddOffsetsToTxn, 0, 3),
+    (ApiKey::EndTxn, 0, 3),
+    (ApiKey::TxnOffsetCommit, 0, 3),
+];
+
+/// Whether `version` of `api` is served.
+pub fn is_served(api: ApiKey, version: i16) -> bool {
+    VERSIONS.iter().any(|(key, low, high)| *key == api && (*low..=*high).contains(&version))
+}
+
+/// The answer to ApiVersions; with `UNSUPPORTED_VERSION` for a version of it that isn't served.
+pub fn api_versions(error_code: i16) -> ApiVersionsResponse {
+    let key = |(api, low, high): &(ApiKey, i16, i16)| {
+        ApiVersion::default()
+            .with_api_key(*api as i16)
+            .with_min_version(*low)
+            .with_max_version(*high)
+    };
+    ApiVersionsResponse::default()
+        .with_error_code(error_code)
+        .with_api_keys(VERSIONS.iter().map(key).collect())
+}
+
+#[derive(Clone, Debug, Default)]
+struct Topic {
+    partitions: Vec<PartitionLog>,
+    max_message_bytes: Option<usize>,
+}
+
+/// A Kafka cluster of one node, in memory.
+#[derive(Debug)]
+pub struct Cluster {
+    settings: Settings,
+    now: i64,
+    topics: BTreeMap<String, Topic>,
+    transactions: Transactions,
+    groups: BTreeMap<String, Group>,
+    parked: Vec<ParkedFetch>,
+    /// Whether records or markers were appended since the parked fetches were looked at.
+    appended: bool,
+    next_member: u64,
+    next_offset_commit: u64,
+    faults: Faults,
+    replies: VecDeque<(RequestId, Reply)>,
+}
+
+impl Cluster {
+    /// An empty cluster.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: 0,
+            topics: BTreeMap::new(),
+            transactions: Transactions::default(),
+            groups: BTreeMap::new(),
+            parked: Vec::new(),
+            appended: false,
+            next_member: 0,
+            next_offset_commit: 0,
+            faults: Faults::default(),
+            replies: VecDeque::new(),
+        }
+    }
+
+    /// Lets a request fail, once it comes.
+    pub fn inject(&mut self, fault: Fault) {
+        self.faults.add(fault);
+    }
+
+    /// Takes a request in. `version` is one that [`is_served`].
+    pub fn handle(&mut self, now: i64, id: RequestId, version: i16, request: RequestKind) {
+        self.handle_timeout(now);
+        let fault = self.faults.of(&request);
+        if let Some(FaultKind::Error(code)) = fault
+            && let Some(refusal) = fault::refusal(&request, code)
+        {
+            return self.reply(id, refusal);
+        }
+        let before = self.replies.len();
+        self.dispatch(id, version, request);
+        if fault == Some(FaultKind::LoseReply) {
+            for (of, reply) in self.replies.range_mut(before..) {
+                if *of == id {
+                    *reply = Reply::Disconnect;
+                }
+            }
+        }
+        self.serve_parked();
+    }
+
+    fn dispatch(&mut self, id: RequestId, version: i16, request: RequestKind) {
+        let response = match request {
+            RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(api_versions(codes::NONE)),
+            RequestKind::Metadata(r) => ResponseKind::Metadata(self.metadata(version, &r)),
+            RequestKind::CreateTopics(r) => ResponseKind::CreateTopics(self.create_topics(&r)),
+            RequestKind::DeleteTopics(r) => ResponseKind::DeleteTopics(self.delete_topics(&r)),
+            RequestKind::FindCoordinator(_) => self.find_coordinator(),
+            RequestKind::Produce(r) => {
+                let acks = r.acks;
+                let response = self.produce(r);
+                if acks == 0 {
+                    return;
+                }
+                ResponseKind::Produce(response)
+            }
+            RequestKind::Fetch(r) => return self.fetch(id, r),
+            RequestKind::ListOffsets(r) => ResponseKind::ListOffsets(self.list_offsets(&r)),
+            RequestKind::InitProducerId(r) => {
+                ResponseKind::InitProducerId(self.init_producer_id(version, &r))
+            }
+            RequestKind::AddPartitionsToTxn(r) => {
+                ResponseKind::AddPartitionsToTxn(self.add_partitions(version, r))
+            }
+            RequestKind::AddOffsetsToTxn(r) => {
+                ResponseKind::AddOffsetsToTxn(self.add_offsets(version, &r))
+            }
+            RequestKind::TxnOffsetCommit(r) => {
+                ResponseKind::TxnOffsetCommit(self.txn_offset_commit(&r))
+            }
+            RequestKind::EndTxn(r) => ResponseKind::EndTxn(self.end_txn(version, &r)),
+            RequestKind::OffsetCommit(r) => ResponseKind::OffsetCommit(self.offset_commit(&r)),
+            RequestKind::OffsetFetch(r) => ResponseKind::OffsetFetch(self.offset_fetch(&r)),
+            RequestKind::JoinGroup(r) => return self.join_group(id, version, r),
+            RequestKind::SyncGroup(r) => return self.sync_group(id, r),
+            RequestKind::Heartbeat(r) => ResponseKind::Heartbeat(self.heartbeat(&r)),
+            RequestKind::LeaveGroup(r) => ResponseKind::LeaveGroup(self.leave_group(&r)),
+            // The shell lets only served requests in.
+            _ => return self.replies.push_back((id, Reply::Disconnect)),
+        };
+        self.reply(id, response);
+    }
+
+    /// Looks at the clock: sessions, rebalances, transactions, fetches that have waited enough.
+    pub fn handle_timeout(&mut self, now: i64) {
+        self.now = self.now.max(now);
+        self.expire_transactions();
+        self.expire_members();
+        self.serve_parked();
+    }
+
+    /// When to call [`Cluster::handle_timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<i64> {
+        let fetches = self.parked.iter().map(|fetch| fetch.deadline);
+        let groups = self.groups.values().filter_map(Group::deadline);
+        fetches.chain(groups).chain(self.transactions.deadline()).min()
+    }
+
+    /// The next reply.
+    pub fn poll_reply(&mut self) -> Option<(RequestId, Reply)> {
+        self.replies.pop_front()
+    }
+
+    fn reply(&mut self, id: RequestId, response: ResponseKind) {
+        self.replies.push_back((id, Reply::Response(Box::new(response))));
+    }
+
+    fn find_coordinator(&self) -> ResponseKind {
+        ResponseKind::FindCoordinator(
+            FindCoordinatorResponse::default()
+                .with_error_message(None)
+                .with_node_id(NODE_ID.into())
+                .with_host(StrBytes::from_string(self.settings.host.clone()))
+                .with_port(i32::from(self.settings.port)),
+        )
+    }
+
+    fn log(&self, topic: &str, partition: i32) -> Option<&PartitionLog> {
+        self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    fn log_mut(&mut self, topic: &str, partition: i32) -> Option<&mut PartitionLog> {
+        self.topics.get_mut(topic)?.partitions.get_mut(usize::try_from(partition).ok()?)
+    }
+
+    /// Checks what must always hold.
+    ///
+    /// # Panics
+    /// If something doesn't.
+    pub fn check_invariants(&self) {
+        for log in self.topics.values().flat_map(|topic| &topic.partitions) {
+            log.check_invariants();
+        }
+        self.groups.values().for_each(Group::check_invariants);
+    }
+}
+
+#[cfg(test)]
+mod tests;

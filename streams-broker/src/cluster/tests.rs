@@ -1,0 +1,48 @@
+//! The cluster, stepped with a clock of the test's own.
+
+use super::*;
+
+mod groups;
+mod transactions;
+
+struct Bench {
+    cluster: Cluster,
+    now: i64,
+    next: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut cluster = Cluster::new(Settings::default());
+        cluster.create_topic("t", 2).unwrap();
+        Self { cluster, now: 1_000, next: 0 }
+    }
+
+    fn send(&mut self, version: i16, request: RequestKind) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.cluster.handle(self.now, id, version, request);
+        self.cluster.check_invariants();
+        id
+    }
+
+    /// All replies that there are.
+    fn replies(&mut self) -> BTreeMap<RequestId, Reply> {
+        std::iter::from_fn(|| self.cluster.poll_reply()).collect()
+    }
+
+    /// The response that comes at once.
+    fn ask(&mut self, version: i16, request: RequestKind) -> ResponseKind {
+        let id = self.send(version, request);
+        match self.replies().remove(&id) {
+            Some(Reply::Response(response)) => *response,
+            other => panic!("no response at once: {other:?}"),
+        }
+    }
+
+    fn wait(&mut self, ms: i64) {
+        self.now += ms;
+        self.cluster.handle_timeout(self.now);
+        self.cluster.check_invariants();
+    }
+}

@@ -1,0 +1,61 @@
+//! Frames: a request out of bytes, a response into bytes.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+use crate::cluster::{api_versions, codes, is_served};
+
+/// What came in.
+pub(super) enum Parsed {
+    /// It is answered without the machine.
+    Answer(Bytes),
+    Request {
+        version: i16,
+        request: Box<RequestKind>,
+        correlation_id: i32,
+        silent: bool,
+    },
+}
+
+/// Reads a request.
+pub(super) fn parse(mut frame: Bytes) -> Result<Parsed, String> {
+    if frame.len() < 8 {
+        return Err("a request without a header".to_owned());
+    }
+    let (key, version) = ((&frame[0..2]).get_i16(), (&frame[2..4]).get_i16());
+    let correlation_id = (&frame[4..8]).get_i32();
+    let api = ApiKey::try_from(key).map_err(|()| format!("API {key} is not known"))?;
+    if !is_served(api, version) {
+        // As Kafka does: the client learns the versions, and asks again.
+        if api == ApiKey::ApiVersions {
+            let refusal = ResponseKind::ApiVersions(api_versions(codes::UNSUPPORTED_VERSION));
+            let answer = encode(&refusal, 0, correlation_id);
+            return answer.map(Parsed::Answer).ok_or_else(|| "no answer".to_owned());
+        }
+        return Err(format!("version {version} of {api:?} is not served"));
+    }
+    RequestHeader::decode(&mut frame, api.request_header_version(version))
+        .map_err(|error| format!("a header that can't be read: {error}"))?;
+    let request = RequestKind::decode(api, &mut frame, version)
+        .map_err(|error| format!("{api:?} can't be read: {error}"))?;
+    let silent = matches!(&request, RequestKind::Produce(produce) if produce.acks == 0);
+    Ok(Parsed::Request { version, request: Box::new(request), correlation_id, silent })
+}
+
+/// Writes a response.
+pub(super) fn encode(response: &ResponseKind, version: i16, correlation_id: i32) -> Option<Bytes> {
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    let header = ResponseHeader::default().with_correlation_id(correlation_id);
+    let encoded = header
+        .encode(&mut frame, response.header_version(version))
+        .and_then(|()| response.encode(&mut frame, version));
+    if let Err(error) = encoded {
+        tracing::error!(%error, version, "a response can't be written");
+        return None;
+    }
+    let length = i32::try_from(frame.len() - 4).ok()?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Some(frame.freeze())
+}
