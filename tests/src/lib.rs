@@ -1,1 +1,10 @@
-//! What the tests share.
+//! What the tests and the benchmarks stand on: brokers, child processes, a workload, an oracle.
+//!
+//! Network traffic stays on the loopback address; a process that is started here is ended here, by
+//! its id.
+
+pub mod broker;
+pub mod kafka;
+pub mod oracle;
+pub mod process;
+pub mod workload;

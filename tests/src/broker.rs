@@ -1,0 +1,76 @@
+//! The broker under a test: the embedded one, or real Apache Kafka.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use streams_broker::{Broker, Fault};
+
+use crate::kafka::Kafka;
+
+/// A broker that tests run against.
+#[derive(Debug)]
+pub enum TestBroker {
+    /// The embedded one.
+    Embedded(Broker),
+    /// Apache Kafka.
+    Kafka(Kafka),
+}
+
+impl TestBroker {
+    /// Starts an embedded broker.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn embedded() -> Result<Self> {
+        Ok(Self::Embedded(Broker::builder().start()?))
+    }
+
+    /// Where it listens.
+    pub fn bootstrap(&self) -> String {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap(),
+            Self::Kafka(kafka) => kafka.bootstrap(),
+        }
+    }
+
+    /// Lets requests fail; only the embedded broker can.
+    ///
+    /// # Errors
+    /// If it is Apache Kafka.
+    pub fn inject(&self, fault: Fault) -> Result<()> {
+        match self {
+            Self::Embedded(broker) => broker.inject(fault),
+            Self::Kafka(_) => bail!("Apache Kafka takes no faults"),
+        }
+        Ok(())
+    }
+
+    /// Makes topics.
+    ///
+    /// # Errors
+    /// If one can't be made.
+    pub fn create_topics(&self, topics: &[(&str, i32)]) -> Result<()> {
+        create_topics(&self.bootstrap(), topics)
+    }
+}
+
+/// Makes topics at `bootstrap`.
+///
+/// # Errors
+/// If one can't be made.
+pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let topics: Vec<NewTopic<'_>> =
+        topics.iter().map(|(n, p)| NewTopic::new(n, *p, TopicReplication::Fixed(1))).collect();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let results = runtime.block_on(admin.create_topics(&topics, &options))?;
+    for result in results {
+        result.map_err(|(name, code)| anyhow!("creating topic {name}: {code}"))?;
+    }
+    Ok(())
+}

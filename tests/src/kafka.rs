@@ -1,0 +1,179 @@
+//! Real Apache Kafka, from Maven's jars: fetched once, started on free ports with a data folder of
+//! its own, ended by its process id.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::process::{end, target_dir};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Set to 1, it makes a missing Java or Maven a failure.
+pub const REQUIRE: &str = "STREAMS_REQUIRE_KAFKA";
+
+/// A running Kafka.
+#[derive(Debug)]
+pub struct Kafka {
+    port: u16,
+    data: PathBuf,
+    child: Child,
+}
+
+/// Why Kafka can't be started here, if it can't.
+pub fn missing() -> Option<String> {
+    let there = |program: &str, argument: &str| {
+        let mut run = Command::new(program);
+        run.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
+        run.status().is_ok_and(|status| status.success())
+    };
+    match (there("java", "-version"), there("mvn", "-version")) {
+        (true, true) => None,
+        (false, _) => Some("no java".to_owned()),
+        (true, false) => Some("no mvn (Maven)".to_owned()),
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The folder of the jars; they are fetched, if they aren't there.
+fn jars() -> Result<PathBuf> {
+    let home = target_dir()?.join("kafka");
+    let libs = home.join("libs");
+    fs::create_dir_all(&home)?;
+    // One process fetches, the others wait.
+    let lock = File::create(home.join("lock"))?;
+    lock.lock()?;
+    let complete = home.join("complete");
+    if !complete.exists() {
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka-pom.xml");
+        fs::copy(pom, home.join("pom.xml"))?;
+        let fetched = Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"])
+            .current_dir(&home)
+            .status()
+            .context("running mvn")?;
+        if !fetched.success() {
+            bail!("mvn could not fetch Kafka's jars: {fetched}");
+        }
+        File::create(complete)?;
+    }
+    Ok(libs)
+}
+
+fn properties(port: u16, controller: u16, logs: &Path) -> String {
+    format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         log.dirs={}\nnum.partitions=3\noffsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=5\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=5\n\
+         group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+         add.partitions.to.txn.retry.backoff.ms=1\n",
+        logs.display()
+    )
+}
+
+impl Kafka {
+    /// Starts a Kafka for tests: a small one that starts fast.
+    ///
+    /// # Errors
+    /// If it does not answer within a minute; the end of its log is in the error.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&["-Xmx512m", "-XX:TieredStopAtLevel=1"])
+    }
+
+    /// Starts a Kafka with these options of the Java machine.
+    ///
+    /// # Errors
+    /// As [`Kafka::start`].
+    pub fn start_with(java_options: &[&str]) -> Result<Self> {
+        let libs = jars()?;
+        let (port, controller) = (free_port()?, free_port()?);
+        let data = target_dir()?.join("kafka").join(format!("data-{}-{port}", std::process::id()));
+        fs::create_dir_all(&data)?;
+        let config = data.join("server.properties");
+        fs::write(&config, properties(port, controller, &data.join("logs")))?;
+        let class_path = format!("{}/*", libs.display());
+        let formatted = Command::new("java")
+            .args(["-cp", &class_path, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"])
+            .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !formatted.success() {
+            bail!("Kafka's storage could not be formatted: {formatted}");
+        }
+        let log = File::create(data.join("kafka.log"))?;
+        // The system ends it if this process is killed; without `setpriv` it is only ended in order.
+        let guarded = Path::new("/usr/bin/setpriv").exists();
+        let mut command = Command::new(if guarded { "/usr/bin/setpriv" } else { "java" });
+        if guarded {
+            command.args(["--pdeathsig", "KILL", "java"]);
+        }
+        let child = command
+            .args(["-cp", &class_path])
+            .args(java_options)
+            .arg("kafka.Kafka")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let mut kafka = Self { port, data, child };
+        kafka.await_ready()?;
+        Ok(kafka)
+    }
+
+    fn await_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .set("log_level", "0")
+            .create()?;
+        while consumer.fetch_metadata(None, Duration::from_secs(1)).is_err() {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() >= deadline {
+                let log = fs::read_to_string(self.data.join("kafka.log")).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(20).collect();
+                bail!("Kafka did not start; the end of its log, last line first: {tail:#?}");
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Err(error) = end(&mut self.child, STOP_TIMEOUT) {
+            eprintln!("Kafka {} could not be ended: {error}", self.child.id());
+        }
+        let _ = fs::remove_dir_all(&self.data);
+    }
+}

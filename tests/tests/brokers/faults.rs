@@ -1,0 +1,58 @@
+//! An error at each step of a transaction, under load; the oracle is on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use streams_broker::{ApiKey, Fault, FaultKind};
+use streams_tests::broker::TestBroker;
+use streams_tests::workload::Workload;
+
+use super::running_totals::Setting;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const ILLEGAL_GENERATION: i16 = 22;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const NOT_COORDINATOR: i16 = 16;
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const INVALID_TXN_STATE: i16 = 48;
+const CONCURRENT_TRANSACTIONS: i16 = 51;
+
+/// Produce, offsets, commit: refused in a way that is retried, refused in a way that aborts, done
+/// with the reply lost.
+const FAULTS: [(ApiKey, FaultKind); 13] = [
+    (ApiKey::Produce, FaultKind::Error(NOT_ENOUGH_REPLICAS)),
+    (ApiKey::Produce, FaultKind::Error(OUT_OF_ORDER_SEQUENCE_NUMBER)),
+    (ApiKey::Produce, FaultKind::LoseReply),
+    (ApiKey::AddPartitionsToTxn, FaultKind::Error(CONCURRENT_TRANSACTIONS)),
+    (ApiKey::AddPartitionsToTxn, FaultKind::LoseReply),
+    (ApiKey::AddOffsetsToTxn, FaultKind::Error(NOT_COORDINATOR)),
+    (ApiKey::AddOffsetsToTxn, FaultKind::LoseReply),
+    (ApiKey::TxnOffsetCommit, FaultKind::Error(ILLEGAL_GENERATION)),
+    (ApiKey::TxnOffsetCommit, FaultKind::Error(UNKNOWN_MEMBER_ID)),
+    (ApiKey::TxnOffsetCommit, FaultKind::LoseReply),
+    (ApiKey::EndTxn, FaultKind::Error(INVALID_TXN_STATE)),
+    (ApiKey::EndTxn, FaultKind::Error(CONCURRENT_TRANSACTIONS)),
+    (ApiKey::EndTxn, FaultKind::LoseReply),
+];
+
+pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 5 };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut program = setting.start("a")?;
+    std::thread::sleep(Duration::from_millis(1_500));
+    for (api, kind) in FAULTS {
+        broker.inject(Fault { api, skip: 3, times: 1, kind })?;
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    setting.check(&workload).with_context(|| program.stderr())?;
+    program.stop(PATIENCE)?;
+    setting.check(&workload)?;
+    setting.check_ticks()
+}

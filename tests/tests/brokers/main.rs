@@ -1,0 +1,108 @@
+//! The same tests on the embedded broker and on Apache Kafka.
+//!
+//! Where Java, Maven or kcat are missing, a test is ignored by name, with the reason;
+//! `STREAMS_REQUIRE_KAFKA=1` makes that a failure.
+
+mod contacts;
+mod faults;
+mod running_totals;
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use streams_tests::broker::TestBroker;
+use streams_tests::kafka::{self, Kafka};
+
+/// What a test needs beside its broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Kcat,
+    /// A broker that takes faults.
+    Faults,
+}
+
+type Body = fn(&TestBroker, &str) -> anyhow::Result<()>;
+
+const TESTS: &[(&str, Needs, Body)] = &[
+    ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
+    ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
+    ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
+    ("a_restart_restores_the_store", Needs::Nothing, running_totals::restart),
+    ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
+    ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
+    ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
+    ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
+];
+
+fn missing_kcat() -> Option<String> {
+    let found = std::process::Command::new("kcat").arg("-V").output().is_ok();
+    (!found).then(|| "no kcat".to_owned())
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let required = std::env::var(kafka::REQUIRE).is_ok_and(|value| value == "1");
+    let no_kafka = kafka::missing();
+    let no_kcat = missing_kcat();
+    let lists = arguments.list || arguments.exact && arguments.filter.is_none();
+    // Started from the main thread, which lives as long as the process.
+    let real = match (&no_kafka, lists || is_filtered_out(&arguments, "kafka::")) {
+        (None, false) => match Kafka::start() {
+            Ok(kafka) => Some(Arc::new(TestBroker::Kafka(kafka))),
+            Err(error) => panic!("Apache Kafka does not start: {error:?}"),
+        },
+        _ => None,
+    };
+    let mut trials = Vec::new();
+    for (name, needs, body) in TESTS {
+        let skip = no_kcat.clone().filter(|_| *needs == Needs::Kcat);
+        trials.push(trial(format!("embedded::{name}"), skip, required, move |topic| {
+            body(&TestBroker::embedded()?, topic)
+        }));
+        if *needs == Needs::Faults {
+            continue;
+        }
+        let skip = no_kafka.clone().or_else(|| no_kcat.clone().filter(|_| *needs == Needs::Kcat));
+        let real = real.clone();
+        trials.push(trial(format!("kafka::{name}"), skip, required, move |topic| match &real {
+            Some(broker) => body(broker, topic),
+            None => anyhow::bail!("Apache Kafka was not started"),
+        }));
+    }
+    trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
+        running_totals::no_broker().map_err(|error| Failed::from(format!("{error:?}")))
+    }));
+    let conclusion = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, trials);
+    // The broker ends before the process does.
+    drop(real);
+    conclusion.exit();
+}
+
+fn is_filtered_out(arguments: &Arguments, prefix: &str) -> bool {
+    let filter = arguments.filter.as_deref().unwrap_or("");
+    let matches = |name: &&str| format!("{prefix}{name}").contains(filter);
+    !TESTS.iter().map(|(name, _, _)| *name).any(|name| matches(&name))
+}
+
+/// A test with topics of its own: their names begin with `prefix`.
+fn trial(
+    name: String,
+    skip: Option<String>,
+    required: bool,
+    body: impl FnOnce(&str) -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
+    let prefix = name.replace("::", "-");
+    match skip {
+        Some(reason) if required => Trial::test(name, move || {
+            Err(Failed::from(format!("required ({}=1), and missing: {reason}", kafka::REQUIRE)))
+        }),
+        Some(reason) => {
+            eprintln!("skipped: {name}: {reason}");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+        None => Trial::test(name, move || {
+            body(&prefix).map_err(|error| Failed::from(format!("{error:?}")))
+        }),
+    }
+}

@@ -1,0 +1,184 @@
+//! `running_totals` under load, killed, restarted, shared; the oracle is always on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use streams_tests::broker::TestBroker;
+use streams_tests::oracle::{check_ticks, check_totals, read_committed};
+use streams_tests::process::{Program, example};
+use streams_tests::workload::{Random, Workload};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const PARTITIONS: i32 = 8;
+
+/// The topics of one test, and its program's arguments.
+pub(crate) struct Setting {
+    pub(crate) bootstrap: String,
+    pub(crate) name: String,
+}
+
+impl Setting {
+    pub(crate) fn new(broker: &TestBroker, name: &str) -> Result<Self> {
+        let setting = Self { bootstrap: broker.bootstrap(), name: name.to_owned() };
+        broker.create_topics(&[(&setting.topic("in"), PARTITIONS)])?;
+        Ok(setting)
+    }
+
+    pub(crate) fn topic(&self, kind: &str) -> String {
+        format!("{}-{kind}", self.name)
+    }
+
+    pub(crate) fn start(&self, instance: &str) -> Result<Program> {
+        let (input, output) = (self.topic("in"), self.topic("out"));
+        let (changelog, ticks) = (self.topic("changelog"), self.topic("ticks"));
+        let partitions = PARTITIONS.to_string();
+        let arguments = [
+            ("--bootstrap", self.bootstrap.as_str()),
+            ("--group", &self.name),
+            ("--input", &input),
+            ("--output", &output),
+            ("--changelog", &changelog),
+            ("--partitions", &partitions),
+            ("--instance", instance),
+            ("--tick", "100ms"),
+            ("--tick-output", &ticks),
+        ];
+        let arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
+        Program::start(&example("running_totals")?, &arguments)
+    }
+
+    /// Waits for the outputs of `workload`, and asks the oracle.
+    pub(crate) fn check(&self, workload: &Workload) -> Result<()> {
+        let expected = usize::try_from(workload.records)?;
+        let outputs = read_committed(&self.bootstrap, &self.topic("out"), expected, PATIENCE)?;
+        check_totals(&outputs, &workload.totals())
+    }
+
+    /// Asks the oracle for the ticks.
+    pub(crate) fn check_ticks(&self) -> Result<()> {
+        let partitions = usize::try_from(PARTITIONS)?;
+        let ticks = read_committed(&self.bootstrap, &self.topic("ticks"), partitions, PATIENCE)?;
+        check_ticks(&ticks, partitions)
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("STREAMS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| u64::from(std::process::id()))
+}
+
+pub(crate) fn sigkill(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let seed = seed();
+    let setting = Setting::new(broker, prefix)?;
+    let workload = Workload { records: 20_000, ids: 200, rate: 4_000, seed };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut random = Random::new(seed);
+    let mut program = setting.start("a")?;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(500 + random.below(1_500)));
+        program.kill()?;
+        program = setting.start("a")?;
+    }
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    let rerun = format!("rerun with STREAMS_TEST_SEED={seed}; {}", program.stderr());
+    setting.check(&workload).context(rerun.clone())?;
+    program.stop(PATIENCE).context(rerun.clone())?;
+    setting.check(&workload).context(rerun.clone())?;
+    setting.check_ticks().context(rerun)
+}
+
+pub(crate) fn restart(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let half = Workload { records: 1_000, ids: 50, rate: 0, seed: 7 };
+    let all = Workload { records: 2_000, ..half.clone() };
+    let mut program = setting.start("a")?;
+    half.send(&setting.bootstrap, &setting.topic("in"))?;
+    setting.check(&half)?;
+    program.stop(PATIENCE)?;
+    // The second half is the same updates again: every count goes on where it was.
+    half.send(&setting.bootstrap, &setting.topic("in"))?;
+    let mut program = setting.start("a")?;
+    let outputs = read_committed(&setting.bootstrap, &setting.topic("out"), 2_000, PATIENCE)?;
+    let doubled = half.totals().into_iter().map(|(id, (n, sum))| (id, (2 * n, 2 * sum)));
+    check_totals(&outputs, &doubled.collect())?;
+    ensure!(all.records == 2_000);
+    program.stop(PATIENCE)?;
+    setting.check_ticks()
+}
+
+pub(crate) fn two_members(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let workload = Workload { records: 12_000, ids: 200, rate: 2_000, seed: 11 };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut first = setting.start("a")?;
+    std::thread::sleep(Duration::from_millis(1_500));
+    let mut second = setting.start("b")?;
+    std::thread::sleep(Duration::from_millis(2_000));
+    first.stop(PATIENCE).context("the first member leaves")?;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    setting.check(&workload).with_context(|| second.stderr())?;
+    second.stop(PATIENCE)?;
+    setting.check(&workload)?;
+    setting.check_ticks()
+}
+
+pub(crate) fn partitions(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    broker.create_topics(&[(&setting.topic("changelog"), 3)])?;
+    let mut program = setting.start("a")?;
+    let status = program.wait(PATIENCE)?;
+    ensure!(!status.success(), "it must not run");
+    let said = program.stderr();
+    ensure!(said.contains("has 8 partitions") && said.contains("has 3"), "it said: {said}");
+    Ok(())
+}
+
+pub(crate) fn undecodable(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let good = Workload { records: 100, ids: 10, rate: 0, seed: 3 };
+    good.send(&setting.bootstrap, &setting.topic("in"))?;
+    let mut program = setting.start("a")?;
+    setting.check(&good)?;
+    let input = setting.topic("in");
+    send_raw(&setting.bootstrap, &input, "Update", b"not json")?;
+    let status = program.wait(PATIENCE)?;
+    let said = program.stderr();
+    ensure!(!status.success(), "it must stop: {said}");
+    ensure!(said.contains("can't be decoded") && said.contains(&input), "it said: {said}");
+    // Nothing is lost and nothing doubled: the next start meets the same record.
+    setting.check(&good)?;
+    let mut again = setting.start("a")?;
+    ensure!(!again.wait(PATIENCE)?.success(), "no offset is committed past the bad record");
+    setting.check(&good)
+}
+
+fn send_raw(bootstrap: &str, topic: &str, record_type: &str, value: &[u8]) -> Result<()> {
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let producer: BaseProducer =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let headers = OwnedHeaders::new().insert(Header { key: "__grt__", value: Some(record_type) });
+    let record = BaseRecord::to(topic).key("bad").payload(value).headers(headers);
+    producer.send(record).map_err(|(error, _)| error)?;
+    producer.flush(PATIENCE)?;
+    Ok(())
+}
+
+/// Nobody listens there: an error that names the address, within ten seconds.
+pub(crate) fn no_broker() -> Result<()> {
+    let started = Instant::now();
+    let arguments = ["--bootstrap", "127.0.0.1:1"];
+    let mut program = Program::start(&example("running_totals")?, &arguments)?;
+    let status = program.wait(Duration::from_secs(10))?;
+    ensure!(!status.success());
+    let said = program.stderr();
+    ensure!(said.contains("127.0.0.1:1") && said.contains("no broker"), "it said: {said}");
+    ensure!(started.elapsed() < Duration::from_secs(10));
+    Ok(())
+}
