@@ -1,5 +1,6 @@
 //! A producer of the pool on its own thread: its calls block.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use crate::client::{OffsetToCommit, TxnProducer};
 use crate::eos::TxnSeq;
-use crate::error::TxnError;
+use crate::error::{Disposition, TxnError, TxnStep};
 use crate::group::Generation;
 use crate::record::Outputs;
 
@@ -70,7 +71,17 @@ impl<P: TxnProducer> Slot<P> {
         let (commands, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("streams-producer-{index}"))
-            .spawn(move || run(index, &make, &inbox, &reply))?;
+            .spawn(move || {
+                let run = || run(index, &make, &inbox, &reply);
+                if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                    reply(SlotReply::InitFailed(TxnError {
+                        step: TxnStep::Init,
+                        transactional_id: format!("producer {index}"),
+                        message: "its thread panicked".to_owned(),
+                        disposition: Disposition::Stop,
+                    }));
+                }
+            })?;
         Ok(Self {
             commands: Some(commands),
             thread: Some(thread),

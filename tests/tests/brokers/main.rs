@@ -71,7 +71,7 @@ fn main() {
         }));
     }
     trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
-        running_totals::no_broker().map_err(|error| Failed::from(format!("{error:?}")))
+        running_totals::no_broker().map_err(|error| Failed::from(format!("{error:#}")))
     }));
     let conclusion = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, trials);
     // The broker ends before the process does.
@@ -102,7 +102,7 @@ fn trial(
             Trial::test(name, || Ok(())).with_ignored_flag(true)
         }
         None => Trial::test(name, move || {
-            body(&prefix).map_err(|error| Failed::from(format!("{error:?}")))
+            body(&prefix).map_err(|error| Failed::from(format!("{error:#}")))
         }),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -19,6 +19,9 @@ use crate::record::OutputRef;
 
 /// How long a wait for acknowledgements goes before failed deliveries are looked at.
 const FLUSH_STEP: Duration = Duration::from_millis(20);
+
+/// How long purged records are waited for, at a time.
+const PURGE_STEP: Duration = Duration::from_millis(1);
 
 /// A transactional producer on librdkafka.
 pub struct RdTxnProducer {
@@ -212,11 +215,20 @@ impl TxnProducer for RdTxnProducer {
     }
 
     fn commit(&self, timeout: Duration) -> Result<(), TxnError> {
-        debug_assert_eq!(self.producer.in_flight_count(), 0, "commit comes after flush");
+        // rust-rdkafka flushes in steps of 100 ms if anything is queued, events that nobody has
+        // looked at included.
+        self.producer.poll(Duration::ZERO);
         self.result(TxnStep::Commit, self.producer.commit_transaction(timeout))
     }
 
     fn abort(&self, timeout: Duration) -> Result<(), TxnError> {
+        // librdkafka's abort waits for delivery reports, which are served by whoever polls: so the
+        // records are purged and reported before.
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        let deadline = Instant::now() + timeout;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(PURGE_STEP);
+        }
         self.result(TxnStep::Abort, self.producer.abort_transaction(timeout))
     }
 }
