@@ -16,6 +16,7 @@ use streams_core::EventProducer;
 
 // README: begin
 use streams_core::prelude::*;
+// README: end
 
 #[derive(EventCodec, Serialize, Deserialize, JsonSchema, Clone)]
 struct Contact {
@@ -31,6 +32,7 @@ struct Notify {
     notification_type: String,
 }
 
+// README: begin
 #[derive(Events)] // the topic's contract: record type -> payload
 enum ContactEvent {
     CreateContact(Contact),
@@ -53,6 +55,7 @@ mod contacts {
         ctx.store.contacts.put(contact.id.clone(), contact);
         Ok(Complete)
     }
+    // README: end
 
     #[event_handler("NotifyContact")]
     fn notify(ctx: &mut EventContext<ContactStore>, n: Notify) -> Result<ExecutionState> {
@@ -73,6 +76,8 @@ mod contacts {
             None => Ok(Complete),
         }
     }
+
+    // README: begin
 
     #[interjection(every = "1m", jitter = "5s")] // by the clock, once for each partition
     fn count(ctx: &mut EventContext<ContactStore>, _at: SystemTime) -> Result<ExecutionState> {

@@ -69,9 +69,8 @@ impl<P: TxnProducer> Slot<P> {
         reply: impl Fn(SlotReply<P>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, inbox) = channel();
-        let thread = std::thread::Builder::new()
-            .name(format!("streams-producer-{index}"))
-            .spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("streams-producer-{index}")).spawn(
+            move || {
                 let run = || run(index, &make, &inbox, &reply);
                 if catch_unwind(AssertUnwindSafe(run)).is_err() {
                     reply(SlotReply::InitFailed(TxnError {
@@ -81,7 +80,8 @@ impl<P: TxnProducer> Slot<P> {
                         disposition: Disposition::Stop,
                     }));
                 }
-            })?;
+            },
+        )?;
         Ok(Self {
             commands: Some(commands),
             thread: Some(thread),
