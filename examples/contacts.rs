@@ -3,6 +3,7 @@
 //! `cargo run --example contacts -- --once` starts the embedded broker, sends four events, and
 //! prints what the handlers say. Without `--once` it runs until Ctrl-C; with
 //! `--bootstrap HOST:PORT` it does the same on a real cluster.
+#![expect(clippy::enum_variant_names, reason = "record types are named as the seed names them")]
 
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

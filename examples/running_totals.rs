@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Input: record type `Update`, key = id, JSON `{"id","name","amount","ts"}`. Output: record type
-//! `Event`, the same key, `{"id","name","count","sum","ts"}`. With `--tick 100ms --tick-output T` an
-//! interjection counts in each partition's store and forwards `{"partition","n"}`.
+//! `Event`, the same key, `{"id","name","count","sum","ts"}`. With `--tick 100ms --tick-output T`
+//! an interjection counts in each partition's store and forwards `{"partition","n"}`.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -92,7 +92,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// What all records together may take, in bytes; producers are refused beyond. By default 4 GiB.
+    /// What all records together may take, in bytes; producers are refused beyond it. By default
+    /// 4 GiB.
     #[must_use]
     pub const fn memory_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.memory_bytes_max = bytes;

@@ -1,4 +1,5 @@
-//! The broker on its own: `cargo run -p streams-broker -- --listen 127.0.0.1:9092 --topic events:4`.
+//! The broker on its own:
+//! `cargo run -p streams-broker -- --listen 127.0.0.1:9092 --topic events:4`.
 
 use std::process::ExitCode;
 

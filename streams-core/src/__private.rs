@@ -72,8 +72,9 @@ pub fn restore_field<S: Field<I>, const I: usize>(
 
 pub fn unknown_table(change: &Change<'_>, table: &[u8], known: &[&str]) -> CodecError {
     CodecError::decode::<Change<'_>>(format_args!(
-        "the changelog's record at offset {} belongs to the table `{}`, and the store has {known:?}: \
-         keep the table in the store until its records are gone, or use another changelog topic",
+        "the changelog's record at offset {} belongs to the table `{}`, and the store has \
+         {known:?}: keep the table in the store until its records are gone, or use another \
+         changelog topic",
         change.offset,
         String::from_utf8_lossy(table),
     ))

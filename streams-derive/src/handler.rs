@@ -18,19 +18,19 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(attr: &Attribute) -> Option<Kind> {
+    pub(crate) fn of(attr: &Attribute) -> Option<Self> {
         match attr.path().segments.last()?.ident.to_string().as_str() {
-            "event_handler" => Some(Kind::Event),
-            "interjection" => Some(Kind::Interjection),
-            "default_handler" => Some(Kind::Default),
+            "event_handler" => Some(Self::Event),
+            "interjection" => Some(Self::Interjection),
+            "default_handler" => Some(Self::Default),
             _ => None,
         }
     }
     fn options(self) -> &'static [&'static str] {
         match self {
-            Kind::Event => &[],
-            Kind::Interjection => &["every", "jitter"],
-            Kind::Default => &[],
+            Self::Event => &[],
+            Self::Interjection => &["every", "jitter"],
+            Self::Default => &[],
         }
     }
     /// The whole legal form, shown once.
@@ -59,7 +59,7 @@ pub(crate) struct Function {
 
 impl Parse for Function {
     fn parse(input: ParseStream) -> syn::Result<Self> {
-        Ok(Function {
+        Ok(Self {
             attrs: input.call(Attribute::parse_outer)?,
             vis: input.parse()?,
             sig: input.parse()?,
@@ -249,9 +249,10 @@ pub(crate) fn expand(
     let name = o.record_type.clone().unwrap_or_else(|| LitStr::new("", ident.span()));
     // Carriers: identifiers whose only content is the place of the user's token.
     let none = ident.to_token_stream();
-    let (ctx, payload) = shape.map_or((none.clone(), none), |s| {
-        (s.ctx.into_token_stream(), s.payload.into_token_stream())
-    });
+    let (ctx, payload) = shape.map_or_else(
+        || (none.clone(), none.clone()),
+        |s| (s.ctx.into_token_stream(), s.payload.into_token_stream()),
+    );
     let (ctx, payload) = (carriers("ctx", ctx), carriers("payload", payload));
     let cfgs = f
         .attrs

@@ -83,13 +83,13 @@ impl Parse for Item {
             input.parse::<Token![struct]>()?;
             let ident = input.parse()?;
             input.parse::<Token![;]>()?;
-            return Ok(Item::Struct { ident });
+            return Ok(Self::Struct { ident });
         }
         let mod_token = input.parse()?;
         let ident: Ident = input.parse()?;
         match input.parse()? {
             TokenTree::Group(content) if content.delimiter() == Delimiter::Brace => {
-                Ok(Item::Module { attrs, vis, mod_token, ident, content })
+                Ok(Self::Module { attrs, vis, mod_token, ident, content })
             }
             t => Err(syn::Error::new(
                 t.span(),
@@ -141,12 +141,11 @@ pub(crate) fn attribute(attr: TokenStream, item: TokenStream) -> TokenStream {
         return quote!(#emitted #errors);
     };
     // `events = Readings<'_>`: the macro has the bare name, the type takes any lifetime.
-    let events_type = events
-        .to_token_stream()
-        .to_string()
-        .contains('\'')
-        .then(|| any_lifetime(events.to_token_stream()))
-        .unwrap_or_else(|| events.to_token_stream());
+    let events_type = if events.to_token_stream().to_string().contains('\'') {
+        any_lifetime(events.to_token_stream())
+    } else {
+        events.to_token_stream()
+    };
     let mut events = events.clone();
     if let Some(last) = events.segments.last_mut() {
         last.arguments = syn::PathArguments::None;
@@ -318,7 +317,7 @@ impl Parse for Wire {
         }
         let events = braces(input)?;
         let events = if borrows { quote!(#events<'static>) } else { events };
-        Ok(Wire {
+        Ok(Self {
             contract,
             whole,
             variants,
@@ -487,7 +486,7 @@ fn expand(w: &Wire, routes: &[(&Variant, &Row)], errors: &Errors) -> TokenStream
         let handler = tidy(path);
         table.extend(quote!(#(#cfgs)* ::streams_core::Route { record_type: #wire, payload: #payload_name, handler: #handler },));
     }
-    let default = w.rows.iter().find(|r| r.kind == "default" && r.whole).map_or(quote!(::streams_core::Outcome::Unrouted), |row| {
+    let default = w.rows.iter().find(|r| r.kind == "default" && r.whole).map_or_else(|| quote!(::streams_core::Outcome::Unrouted), |row| {
         let path = &row.path;
         let context = projection(row.ctx, path, quote!(#p::DefaultHandler), "Context");
         quote!(<#path as #p::DefaultHandler>::call(<#context as ContextOfThisSource>::take(ctx), record))

@@ -104,7 +104,8 @@ impl Kafka {
     pub fn start_with(java_options: &[&str]) -> Result<Self> {
         let libs = jars()?;
         let (port, controller) = (free_port()?, free_port()?);
-        let data = target_dir()?.join("kafka").join(format!("data-{}-{port}", std::process::id()));
+        let name = format!("data-{}-{port}", std::process::id());
+        let data = target_dir()?.join("kafka").join(name);
         fs::create_dir_all(&data)?;
         let config = data.join("server.properties");
         fs::write(&config, properties(port, controller, &data.join("logs")))?;

@@ -146,10 +146,10 @@ impl Cluster {
         let checked = match self.groups.get_mut(request.group_id.as_str()) {
             None => Err(codes::UNKNOWN_MEMBER_ID),
             Some(group) => {
-                group.check(now, member, request.generation_id).and_then(|()| match group.state {
-                    GroupState::Preparing { .. } => Err(codes::REBALANCE_IN_PROGRESS),
-                    _ => Ok(()),
-                })
+                let checked = group.check(now, member, request.generation_id);
+                let preparing = matches!(group.state, GroupState::Preparing { .. });
+                let joins = if preparing { Err(codes::REBALANCE_IN_PROGRESS) } else { Ok(()) };
+                checked.and(joins)
             }
         };
         HeartbeatResponse::default().with_error_code(checked.err().unwrap_or(codes::NONE))

@@ -50,8 +50,9 @@ pub struct EventEnd {
     pub complete: bool,
 }
 
-/// What happened outside.
+/// What happened outside. `slot` is a producer's place in the pool, `txn` its transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are named for what they are")]
 pub enum Event {
     /// The slot's producer is initialised and has begun a transaction.
     Ready { slot: usize },
@@ -81,8 +82,9 @@ pub enum Event {
     LoseAll,
 }
 
-/// What to do.
+/// What to do. `slot` is a producer's place in the pool, `txn` its transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are named for what they are")]
 pub enum Command {
     /// Initialise the slot's producer, and begin. Answer: `Ready` or `RecoverFailed`.
     Init { slot: usize },
@@ -641,3 +643,6 @@ impl Pool {
         assert_eq!(idle, self.idle.len(), "every idle slot is in the queue once");
     }
 }
+
+#[cfg(test)]
+mod tests;

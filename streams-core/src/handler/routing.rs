@@ -27,7 +27,8 @@ pub enum Outcome {
 #[diagnostic::on_unimplemented(
     message = "a handler can't return `{Self}`",
     label = "should be `Result<ExecutionState>`",
-    note = "end with `Ok(Complete)` when the event is done, or `Ok(Incomplete)` when a completer finishes it later"
+    note = "end with `Ok(Complete)` when the event is done, or `Ok(Incomplete)` when a completer \
+            finishes it later"
 )]
 pub trait IntoOutcome {
     /// The outcome it means.

@@ -57,7 +57,6 @@ impl Headers {
 
     /// The value of the first header called `name`: `None` if there is no such header,
     /// `Some(None)` if its value is null.
-    #[expect(clippy::option_option, reason = "absent and null are two things in Kafka")]
     pub fn get(&self, name: &str) -> Option<Option<&[u8]>> {
         self.iter().find(|header| header.name == name).map(|header| header.value)
     }

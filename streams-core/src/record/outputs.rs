@@ -285,7 +285,9 @@ mod tests {
         record.finish();
     }
 
-    fn read(outputs: &Outputs) -> Vec<(Option<&[u8]>, Option<&[u8]>)> {
+    type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+    fn read(outputs: &Outputs) -> Vec<Pair<'_>> {
         outputs.iter().map(|r| (r.key, r.value)).collect()
     }
 

@@ -136,14 +136,15 @@ impl Control {
         tokio::spawn(run(member, transport, commands, move |event| drop(events.send(event))));
         let mut signals = Signals::default();
         while self.phase != Phase::Ended {
+            let stopping = self.stop_by.is_some();
             let deadline = self.stop_by.unwrap_or_else(|| Instant::now() + STOP_TIMEOUT);
             tokio::select! {
                 Some(event) = group_events.recv() => self.group_event(event),
-                Some(message) = from_workers.recv() => self.from_worker(message),
+                Some(message) = from_workers.recv() => self.worker_says(message),
                 Some(done) = done.recv() => self.done(done),
                 Some(command) = user.recv() => self.user_command(command, &mut signals),
                 () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
-                () = tokio::time::sleep_until(deadline), if self.stop_by.is_some() => self.cut_short(),
+                () = tokio::time::sleep_until(deadline), if stopping => self.cut_short(),
             }
         }
         self.failure.map_or(Ok(()), Err)
@@ -243,7 +244,7 @@ impl Control {
         }
     }
 
-    fn from_worker(&mut self, message: FromWorker) {
+    fn worker_says(&mut self, message: FromWorker) {
         match message {
             FromWorker::Active(partition) => {
                 self.state.set(SourceState::Healthy);

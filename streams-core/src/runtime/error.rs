@@ -19,9 +19,9 @@ pub enum SourceError {
     /// Source and changelog must have the same number of partitions: the changes of partition `n`
     /// are logged to partition `n`.
     #[error(
-        "topic `{source_topic}` has {source_partitions} partitions, and its changelog `{changelog}` \
-         has {changelog_partitions}: they must agree; give the application a new changelog, or \
-         bring the partitions of the smaller topic up to the other's"
+        "topic `{source_topic}` has {source_partitions} partitions, and its changelog \
+         `{changelog}` has {changelog_partitions}: they must agree; give the application a new \
+         changelog, or bring the partitions of the smaller topic up to the other's"
     )]
     PartitionCounts {
         /// The source topic.
@@ -119,8 +119,8 @@ pub enum SourceError {
     /// A committed offset lies outside the log.
     #[error(
         "group `{group}` committed offset {committed} for {partition}, and the topic has {low} to \
-         {high}: records were deleted before they were processed (retention), or the topic was made \
-         anew; commit the offset to go on from"
+         {high}: records were deleted before they were processed (retention), or the topic was \
+         made anew; commit the offset to go on from"
     )]
     OffsetOutOfRange {
         /// The source's partition.

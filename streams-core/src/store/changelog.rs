@@ -70,7 +70,8 @@ pub struct Change<'a> {
     pub headers: &'a Headers,
 }
 
-/// The table's name and the key within the table, from a key that [`Changelog::table_change`] wrote.
+/// The table's name and the key within the table, from a key that [`Changelog::table_change`]
+/// wrote.
 ///
 /// # Errors
 /// If the key has no table's name.

@@ -199,6 +199,9 @@ impl<S: StateStore> Task<S> {
 pub type TaskPartitions = BTreeSet<TopicPartition>;
 
 #[cfg(test)]
+mod store_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The group's requests on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
-use crate::group::{GroupReply, GroupRequest, GroupTransport, Partitions};
+use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport, Partitions};
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// What a JoinGroup may take beyond the rebalance timeout.
@@ -29,8 +29,8 @@ const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub struct WireTransport {
     admin: Admin,
     address: Option<String>,
-    /// Taken out for each call, and put back after its reply: a call that was given up in the middle
-    /// takes its connection with it.
+    /// Taken out for each call, and put back after its reply: a call that was given up in the
+    /// middle takes its connection with it.
     coordinator: Option<Connection>,
 }
 
@@ -107,34 +107,40 @@ impl WireTransport {
                 };
                 Ok(GroupReply::Synced { code: reply.error_code, partitions })
             }
-            GroupRequest::Heartbeat { standing } => {
-                let request = HeartbeatRequest::default()
-                    .with_group_id(GroupId(text(&standing.group_id)))
-                    .with_generation_id(standing.generation_id)
-                    .with_member_id(text(&standing.member_id))
-                    .with_group_instance_id(standing.instance_id.as_deref().map(text));
-                let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
-                Ok(GroupReply::Heartbeat { code: reply.error_code })
-            }
-            GroupRequest::Leave { standing } => {
-                let member = MemberIdentity::default()
-                    .with_member_id(text(&standing.member_id))
-                    .with_group_instance_id(standing.instance_id.as_deref().map(text));
-                let request = LeaveGroupRequest::default()
-                    .with_group_id(GroupId(text(&standing.group_id)))
-                    .with_members(vec![member]);
-                let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
-                Ok(GroupReply::Left { code: reply.error_code })
-            }
-            GroupRequest::Partitions { topics } => {
-                let mut partitions = BTreeMap::new();
-                for topic in topics {
-                    let count = self.admin.partitions(&topic).await?.unwrap_or(0);
-                    partitions.insert(topic, count);
-                }
-                Ok(GroupReply::Partitions { partitions })
-            }
+            GroupRequest::Heartbeat { standing } => self.heartbeat(&standing).await,
+            GroupRequest::Leave { standing } => self.leave(&standing).await,
+            GroupRequest::Partitions { topics } => self.partitions(topics).await,
         }
+    }
+
+    async fn heartbeat(&mut self, standing: &Generation) -> Result<GroupReply, ClientError> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(GroupId(text(&standing.group_id)))
+            .with_generation_id(standing.generation_id)
+            .with_member_id(text(&standing.member_id))
+            .with_group_instance_id(standing.instance_id.as_deref().map(text));
+        let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
+        Ok(GroupReply::Heartbeat { code: reply.error_code })
+    }
+
+    async fn leave(&mut self, standing: &Generation) -> Result<GroupReply, ClientError> {
+        let member = MemberIdentity::default()
+            .with_member_id(text(&standing.member_id))
+            .with_group_instance_id(standing.instance_id.as_deref().map(text));
+        let request = LeaveGroupRequest::default()
+            .with_group_id(GroupId(text(&standing.group_id)))
+            .with_members(vec![member]);
+        let reply = self.ask(&request, 4, REQUEST_TIMEOUT).await?;
+        Ok(GroupReply::Left { code: reply.error_code })
+    }
+
+    async fn partitions(&mut self, topics: BTreeSet<String>) -> Result<GroupReply, ClientError> {
+        let mut partitions = BTreeMap::new();
+        for topic in topics {
+            let count = self.admin.partitions(&topic).await?.unwrap_or(0);
+            partitions.insert(topic, count);
+        }
+        Ok(GroupReply::Partitions { partitions })
     }
 }
 

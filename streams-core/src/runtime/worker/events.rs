@@ -297,7 +297,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         let p = restore.progress(now);
-        tracing::info!(partition = %at, records = p.records, bytes = p.bytes, rate = p.rate, "restored");
+        let (records, bytes, rate) = (p.records, p.bytes, p.rate);
+        tracing::info!(partition = %at, records, bytes, rate, "restored");
         if task.committed.is_none() && p.records > 0 {
             let group = self.parts.group_id.to_string();
             let error = SourceError::OffsetMissing { partition: at, group, records: p.records };

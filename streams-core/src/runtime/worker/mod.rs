@@ -156,7 +156,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the reporter comes back with the error")]
+    #[expect(clippy::type_complexity, clippy::result_large_err, reason = "once at the start")]
     fn new(
         parts: WorkerParts<A::Store, P, F>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,
