@@ -121,7 +121,7 @@ impl Kafka {
             bail!("Kafka's storage could not be formatted: {formatted}");
         }
         let log = File::create(data.join("kafka.log"))?;
-        // The system ends it if this process is killed; without `setpriv` it is only ended in order.
+        // The system ends it if this process is killed; without `setpriv` only an orderly end does.
         let guarded = Path::new("/usr/bin/setpriv").exists();
         let mut command = Command::new(if guarded { "/usr/bin/setpriv" } else { "java" });
         if guarded {

@@ -350,7 +350,8 @@ fn run(seed: u64, planted: Planted, crashes: bool) -> Result<(), String> {
     world.verdict()
 }
 
-/// EOS-1, EOS-2, EOS-3, EOS-4 and EOS-7, through aborts, recoveries, lost replies and late completions.
+/// EOS-1, EOS-2, EOS-3, EOS-4 and EOS-7, through aborts, recoveries, lost replies and late
+/// completions.
 #[test]
 fn eos_1_2_3_4_hold_through_random_failures() {
     for seed in 1..400 {

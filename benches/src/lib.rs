@@ -1,0 +1,3 @@
+//! Measurements: what a process costs, and how long a record takes.
+
+pub mod measure;

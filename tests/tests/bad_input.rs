@@ -1,0 +1,257 @@
+//! Bad input: each a typed error that names the thing, nothing committed past it, nothing lost.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, TopicPartitionList};
+use streams_broker::Broker;
+use streams_core::prelude::*;
+use streams_core::record::ProducerRecord;
+use streams_core::{EventProducer, OnUndecodable, RunningSource, SourceBuilder, SourceError};
+
+#[derive(Events)]
+enum Word {
+    Say(String),
+    Panic(String),
+    Fail(String),
+    Shout(i64),
+    Key(String),
+}
+
+#[derive(StateStore)]
+struct Words {
+    said: Table<String, u64>,
+}
+
+static OUTPUT: Topic<Word> = Topic::new("output");
+
+#[event_source(events = Word, store = Words)]
+mod words {
+    use super::*;
+
+    #[event_handler("Say")]
+    fn say(ctx: &mut EventContext<Words>, word: String) -> Result<ExecutionState> {
+        ctx.store.said.update(word.clone(), |count| *count += 1);
+        ctx.forward(&OUTPUT, "key", Word::Say(word))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Panic")]
+    fn panic(ctx: &mut EventContext<Words>, word: String) -> Result<ExecutionState> {
+        ctx.forward(&OUTPUT, "key", Word::Say(word.clone()))?;
+        panic!("no {word} here");
+    }
+
+    #[event_handler("Fail")]
+    fn fail(ctx: &mut EventContext<Words>, word: String) -> Result<ExecutionState> {
+        ctx.forward(&OUTPUT, "key", Word::Say(word.clone()))?;
+        ctx.fail(format!("`{word}` is not said"))
+    }
+
+    #[event_handler("Shout")]
+    fn shout(ctx: &mut EventContext<Words>, times: i64) -> Result<ExecutionState> {
+        let word = "A".repeat(usize::try_from(times)?);
+        ctx.forward(&OUTPUT, "key", Word::Say(word))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Key")]
+    fn key(ctx: &mut EventContext<Words>, _word: String) -> Result<ExecutionState> {
+        let key: Option<String> = ctx.key()?;
+        assert!(key.is_some());
+        Ok(Complete)
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct World {
+    broker: Broker,
+    producer: EventProducer<Word>,
+}
+
+impl World {
+    fn new() -> Self {
+        let broker = Broker::builder().topic("input", 1).topic("output", 1).start().unwrap();
+        let topic = Topic::<Word>::new("input");
+        let producer = EventProducer::new(&broker.bootstrap(), topic).unwrap();
+        Self { broker, producer }
+    }
+
+    fn builder(&self) -> SourceBuilder<words::Source> {
+        let bootstrap = self.broker.bootstrap();
+        words::Source::builder().bootstrap(bootstrap).group("g").topic("input").instance("a")
+    }
+
+    fn start(&self) -> RunningSource<words::Source> {
+        self.builder().start().unwrap()
+    }
+
+    fn send(&self, event: &Word) {
+        self.producer.send("key", event).unwrap();
+        self.producer.flush(PATIENCE).unwrap();
+    }
+
+    fn send_raw(&self, record: ProducerRecord) {
+        self.producer.send_record(record).unwrap();
+        self.producer.flush(PATIENCE).unwrap();
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("group.id", "g")
+            .create()
+            .unwrap()
+    }
+
+    fn committed(&self) -> rdkafka::Offset {
+        let mut list = TopicPartitionList::new();
+        list.add_partition("input", 0);
+        let committed = self.consumer().committed_offsets(list, PATIENCE).unwrap();
+        committed.elements()[0].offset()
+    }
+
+    /// Three good events, then a bad one: the source's error.
+    fn meets(&self, bad: impl FnOnce(&Self)) -> SourceError {
+        let source = self.start();
+        for word in ["a", "b", "a"] {
+            self.send(&Word::Say(word.to_owned()));
+        }
+        bad(self);
+        let error = source.wait().expect_err("it stops");
+        assert_eq!(self.committed(), rdkafka::Offset::Offset(3), "nothing past it: {error}");
+        error
+    }
+}
+
+#[test]
+fn an_unknown_record_type_without_a_default_handler() {
+    let world = World::new();
+    let bad = |world: &World| {
+        world.send_raw(ProducerRecord::to("input").value(&b"x"[..]).record_type("Whisper"));
+    };
+    let error = world.meets(bad);
+    assert!(matches!(error, SourceError::Unrouted { .. }));
+    let text = error.to_string();
+    assert!(text.contains("input-0@3") && text.contains("`Whisper`"), "{text}");
+}
+
+#[test]
+fn bytes_that_do_not_decode() {
+    let error = World::new().meets(|world| {
+        let value = vec![0xff, 0xfe];
+        world.send_raw(ProducerRecord::to("input").value(value).record_type("Say"));
+    });
+    assert!(matches!(error, SourceError::Undecodable { .. }), "{error}");
+}
+
+#[test]
+fn a_tombstone_where_a_payload_is_needed() {
+    let error = World::new().meets(|world| {
+        world.send_raw(ProducerRecord::to("input").record_type("Say"));
+    });
+    assert!(error.to_string().contains("tombstone"), "{error}");
+}
+
+#[test]
+fn a_key_that_is_not_utf8_where_a_string_is_declared() {
+    let error = World::new().meets(|world| {
+        let record = ProducerRecord::to("input").key(vec![0xff]).value(&b"x"[..]);
+        world.send_raw(record.record_type("Key"));
+    });
+    let text = error.to_string();
+    assert!(text.contains("the key is not UTF-8") && text.contains("input-0@3"), "{text}");
+}
+
+#[test]
+fn a_handler_that_panics() {
+    let world = World::new();
+    let error = world.meets(|world| world.send(&Word::Panic("shouting".to_owned())));
+    assert!(matches!(&error, SourceError::Panicked { .. }), "{error}");
+    assert!(error.to_string().contains("no shouting here"), "{error}");
+    // It meets the same event again: nothing was lost.
+    assert!(world.start().wait().is_err());
+}
+
+#[test]
+fn a_handler_that_fails() {
+    let error = World::new().meets(|world| world.send(&Word::Fail("this".to_owned())));
+    assert!(error.to_string().contains("`this` is not said"), "{error}");
+}
+
+#[test]
+fn a_record_larger_than_the_limit() {
+    let error = World::new().meets(|world| world.send(&Word::Shout(2_000_000)));
+    let text = error.to_string();
+    assert!(matches!(error, SourceError::Transaction(_)), "{text}");
+    assert!(text.contains("output"), "it names the topic: {text}");
+}
+
+#[test]
+fn a_topic_that_is_not_there() {
+    let broker = Broker::builder().topic("input", 1).start().unwrap();
+    let producer = EventProducer::new(&broker.bootstrap(), Topic::<Word>::new("input")).unwrap();
+    let world = World { broker, producer };
+    let source = world.builder().property("topic.metadata.propagation.max.ms", "500").start();
+    world.send(&Word::Say("a".to_owned()));
+    let error = source.unwrap().wait().expect_err("it stops");
+    assert!(error.to_string().contains("`output`"), "{error}");
+}
+
+#[test]
+fn records_that_do_not_decode_can_be_skipped_or_sent_away() {
+    let world = World::new();
+    world.broker.create_topic("dead", 1).unwrap();
+    let policy = OnUndecodable::DeadLetter("dead".to_owned());
+    let source = world.builder().on_undecodable(policy).start().unwrap();
+    world.send_raw(ProducerRecord::to("input").value(&b"x"[..]).record_type("Whisper"));
+    world.send(&Word::Say("a".to_owned()));
+    let dead =
+        streams_tests::oracle::read_committed(&world.broker.bootstrap(), "dead", 1, PATIENCE);
+    assert_eq!(dead.unwrap(), [b"x".to_vec()]);
+    let said =
+        streams_tests::oracle::read_committed(&world.broker.bootstrap(), "output", 1, PATIENCE);
+    assert_eq!(said.unwrap(), [b"a".to_vec()]);
+    source.stop();
+    source.wait().unwrap();
+    assert_eq!(world.committed(), rdkafka::Offset::Offset(2));
+}
+
+#[test]
+fn settings_out_of_range_or_missing() {
+    let text = |builder: SourceBuilder<words::Source>| builder.start().unwrap_err().to_string();
+    let world = World::new();
+    assert!(text(words::Source::builder()).contains("`bootstrap` is missing"));
+    assert!(text(world.builder().workers(0)).contains("`workers` is 0: it must be from 1 to"));
+    assert!(text(world.builder().group("")).contains("`group` is missing"));
+    let heartbeat = world.builder().heartbeat_interval(Duration::from_secs(9));
+    assert!(text(heartbeat).contains("`heartbeat_interval` is 9s"));
+    assert!(text(world.builder().partitions(7)).contains("has 1 partitions"));
+}
+
+/// An event that waits for its completer holds its offset back, and later events go on.
+#[test]
+fn eos3_an_incomplete_event_holds_the_offset_back() {
+    use std::sync::Mutex;
+    static COMPLETER: Mutex<Option<streams_core::handler::Completer<Words>>> = Mutex::new(None);
+    let world = World::new();
+    let source = world.start();
+    assert!(source.wait_for_active(1, PATIENCE));
+    source.interject(0, |ctx, _| {
+        *COMPLETER.lock().unwrap() = Some(ctx.completer());
+        Ok(Incomplete)
+    });
+    world.send(&Word::Say("a".to_owned()));
+    let bootstrap = world.broker.bootstrap();
+    let read = |n| streams_tests::oracle::read_committed(&bootstrap, "output", n, PATIENCE);
+    assert_eq!(read(1).unwrap().len(), 1, "later events go on");
+    let completer = COMPLETER.lock().unwrap().take().unwrap();
+    completer.complete(|ctx| {
+        ctx.forward(&OUTPUT, "key", Word::Say("late".to_owned()))?;
+        Ok(Complete)
+    });
+    assert_eq!(read(2).unwrap().len(), 2);
+    source.stop();
+    source.wait().unwrap();
+}
