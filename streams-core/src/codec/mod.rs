@@ -2,17 +2,21 @@
 //!
 //! Pure: no async, no clock, no client.
 
+mod bytes;
 mod error;
+mod int;
 mod json;
 mod key;
-mod raw;
+mod text;
 
 use schemars::{Schema, SchemaGenerator};
 
+pub use self::bytes::{RawBytes, SharedBytes};
 pub use self::error::CodecError;
+pub use self::int::{BigEndian, Integer, LexoInt64};
 pub use self::json::Json;
 pub use self::key::{AsKey, KeyCodec};
-pub use self::raw::{BigEndian, LexoInt64, RawBytes, Text};
+pub use self::text::Text;
 use crate::record::{Headers, Record};
 
 /// What a payload is decoded from: a record's value and headers.
