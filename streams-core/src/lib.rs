@@ -9,13 +9,13 @@ pub mod eos;
 pub mod error;
 pub mod group;
 pub mod handler;
+pub mod prelude;
 pub mod record;
 pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod testing;
 
-#[doc(hidden)]
-pub use streams_derive::__wire;
 pub use streams_derive::{
     EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
 };
@@ -30,15 +30,3 @@ pub use crate::runtime::{
     EventProducer, OnUndecodable, RunningSource, SourceBuilder, SourceError, SourceState, StartFrom,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};
-
-/// All that an application's module names: `use streams_core::prelude::*;`.
-pub mod prelude {
-    pub use std::time::SystemTime;
-
-    pub use crate::ExecutionState::{Complete, Incomplete};
-    pub use crate::{
-        EventCodec, EventContext, EventSource, Events, ExecutionState, NoStore, OrderedTable,
-        Record, Result, StateStore, Table, Topic, default_handler, event_handler, event_source,
-        interjection,
-    };
-}
