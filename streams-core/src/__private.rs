@@ -100,16 +100,13 @@ pub fn restore_table<S: TableAt<I>, const I: usize>(
     key: &[u8],
     change: &Change<'_>,
 ) -> Result<(), CodecError> {
-    table.restore(key, change.value).map_err(|error| {
-        CodecError::decode::<S::Table>(format_args!(
-            "the changelog's record at offset {} is no row of the table `{name}`: {error}",
-            change.offset
-        ))
-    })
+    table
+        .restore(key, change.value)
+        .map_err(|error| change.error(format_args!("not a row of the table `{name}`: {error}")))
 }
 
 /// The changelog has a table that the store has not.
-pub fn unknown_table<S>(
+pub fn unknown_table(
     table: &[u8],
     known: &[&'static str],
     change: &Change<'_>,
@@ -117,11 +114,10 @@ pub fn unknown_table<S>(
     let table = String::from_utf8_lossy(table);
     let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Err(CodecError::decode::<S>(format_args!(
-        "the changelog's record at offset {} is of a table `{table}`, and the store's tables are \
-         {known}: if a field was renamed, give it its former name, `#[table(\"{table}\")]`; if it \
-         was removed, keep the field until the changelog has no record of it",
-        change.offset
+    Err(change.error(format_args!(
+        "of a table `{table}`, and the store's tables are {known}: if the field was renamed, give \
+         it its former name, `#[table(\"{table}\")]`; if it was removed, keep it until the \
+         changelog has no record of it; if it never was, the topic is another application's"
     )))
 }
 

@@ -1,7 +1,7 @@
 //! The impl of `StateStore`: each call goes to every table.
 
-use proc_macro2::{Literal, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
 use super::model::{Store, Table};
@@ -9,7 +9,9 @@ use super::model::{Store, Table};
 pub(super) fn store(store: &Store<'_>) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let ident = store.ident;
-    let tables = store.tables.iter().enumerate().map(|(index, table)| table_type(index, table));
+    let marker = &format_ident!("__tables_of_{}", ident);
+    let tables = store.tables.iter().enumerate();
+    let tables = tables.map(|(index, table)| table_type(marker, index, table));
     let index: Vec<usize> = (0..store.tables.len()).collect();
     let fields: Vec<_> = store.tables.iter().map(|table| table.field).collect();
     let names: Vec<_> = store.tables.iter().map(|table| &table.name).collect();
@@ -17,14 +19,15 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
     quote! {
         const _: () = {
             // Private, so that the types of private fields may be named.
-            struct Tables;
+            #[allow(non_camel_case_types)]
+            struct #marker;
             #(#tables)*
 
             #[automatically_derived]
             #[allow(unused_variables)]
             impl ::streams_core::store::StateStore for #ident {
                 fn create(_: &#p::TopicPartition) -> Self {
-                    Self { #(#fields: #p::create_table::<Tables, #index>(#names),)* }
+                    Self { #(#fields: #p::create_table::<#marker, #index>(#names),)* }
                 }
 
                 fn drain_changes(
@@ -32,16 +35,16 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
                     event: #p::EventSeq,
                     changelog: &mut #p::Changelog<'_>,
                 ) -> #p::Result<(), #p::CodecError> {
-                    #(#p::drain_table::<Tables, #index>(&mut self.#fields, event, changelog)?;)*
+                    #(#p::drain_table::<#marker, #index>(&mut self.#fields, event, changelog)?;)*
                     #p::Result::Ok(())
                 }
 
                 fn undo_from(&mut self, event: #p::EventSeq) {
-                    #(#p::undo_table::<Tables, #index>(&mut self.#fields, event);)*
+                    #(#p::undo_table::<#marker, #index>(&mut self.#fields, event);)*
                 }
 
                 fn commit_before(&mut self, event: #p::EventSeq) {
-                    #(#p::commit_table::<Tables, #index>(&mut self.#fields, event);)*
+                    #(#p::commit_table::<#marker, #index>(&mut self.#fields, event);)*
                 }
 
                 fn restore(
@@ -50,13 +53,13 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
                 ) -> #p::Result<(), #p::CodecError> {
                     let (table, key) = #p::split_table_key(&change)?;
                     match table {
-                        #(#bytes => #p::restore_table::<Tables, #index>(
+                        #(#bytes => #p::restore_table::<#marker, #index>(
                             &mut self.#fields,
                             #names,
                             key,
                             &change,
                         ),)*
-                        _ => #p::unknown_table::<Self>(table, &[#(#names),*], &change),
+                        _ => #p::unknown_table(table, &[#(#names),*], &change),
                     }
                 }
             }
@@ -65,8 +68,8 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
 }
 
 /// The only place where a field is asked to be a table, on the type that the user wrote.
-fn table_type(index: usize, table: &Table<'_>) -> TokenStream {
+fn table_type(marker: &Ident, index: usize, table: &Table<'_>) -> TokenStream {
     let ty = table.ty;
     let ty = quote_spanned!(ty.span() => type Table = #ty;);
-    quote!(impl ::streams_core::__private::TableAt<#index> for Tables { #ty })
+    quote!(impl ::streams_core::__private::TableAt<#index> for #marker { #ty })
 }
