@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_core::handler::{Outcome, Route};
 use streams_core::prelude::*;
-use streams_core::record::{Headers, Outputs, RECORD_TYPE_HEADER, TopicPartition};
-use streams_core::testing;
+use streams_core::record::TopicPartition;
+use streams_core::testing::{self, Partition};
 
 type ContactId = String;
 
@@ -52,7 +52,11 @@ mod contacts {
 
     #[event_handler("CreateContact")]
     fn create(ctx: &mut EventContext<ContactStore>, contact: Contact) -> Result<ExecutionState> {
+        let is_nameless = contact.first_name.is_empty();
         ctx.store.contacts.put(contact.id.clone(), contact);
+        if is_nameless {
+            return ctx.fail("a contact needs a name");
+        }
         Ok(Complete)
     }
 
@@ -79,6 +83,8 @@ mod contacts {
     #[interjection(every = "1s", jitter = "100ms")]
     fn sweep(ctx: &mut EventContext<ContactStore>, _at: SystemTime) -> Result<ExecutionState> {
         assert!(ctx.is_interjection());
+        let contacts = ctx.store.contacts.len();
+        ctx.store.notified.put("sweeps".to_owned(), contacts as u64);
         Ok(Complete)
     }
 }
@@ -93,17 +99,6 @@ fn billy() -> Contact {
     }
 }
 
-fn record(event: &ContactEvent) -> Record {
-    let mut outputs = Outputs::default();
-    CONTACTS.write(&mut outputs, None, "123", event).unwrap();
-    let output = outputs.iter().next().unwrap();
-    let headers = Headers::from_pairs(output.headers().map(|header| (header.name, header.value)));
-    Record::new(TopicPartition::new("contacts", 0), 0)
-        .with_headers(headers)
-        .with_key(output.key.unwrap().to_vec())
-        .with_value(output.value.unwrap().to_vec())
-}
-
 fn notify() -> ContactEvent {
     ContactEvent::NotifyContact(NotifyContactEvent {
         contact_id: "123".into(),
@@ -111,21 +106,40 @@ fn notify() -> ContactEvent {
     })
 }
 
+fn text(bytes: Option<&[u8]>) -> &str {
+    std::str::from_utf8(bytes.unwrap_or_default()).unwrap()
+}
+
 #[test]
 fn the_contacts_program_runs() {
-    let mut ctx = testing::context();
+    let mut partition = Partition::<contacts::Source>::new();
     let events = [
         ContactEvent::CreateContact(billy()),
         notify(),
         ContactEvent::DeleteContact(billy()),
         notify(),
     ];
-    for event in &events {
-        let record = record(event);
-        assert!(matches!(contacts::Source::dispatch(&mut ctx, &record), Outcome::Complete));
+    for event in events {
+        assert_eq!(partition.send(&CONTACTS, "123", event).unwrap(), Complete);
     }
-    assert!(ctx.store.contacts.is_empty());
-    assert_eq!(ctx.store.notified.get("123"), Some(&1), "the second one had no contact");
+    assert!(partition.store().contacts.is_empty());
+    assert_eq!(partition.store().notified.get("123"), Some(&1), "the second had no contact");
+
+    let [mail] = partition.outputs() else { panic!("one mail: {:?}", partition.outputs()) };
+    assert_eq!((&**mail.topic_partition().topic(), mail.record_type()), ("mails", "SendMail"));
+    assert_eq!((text(mail.key()), text(mail.value())), ("123", "billy@bob.com"));
+
+    let log = partition.changelog().iter().map(|change| (text(change.key()), change.value()));
+    let created = serde_json::to_vec(&billy()).unwrap();
+    let once = 1u64.to_be_bytes();
+    assert!(log.eq([
+        ("contacts\x00123", Some(&created[..])),
+        ("notified\x00123", Some(&once[..])),
+        ("contacts\x00123", None),
+    ]));
+    let restarted = partition.restarted().unwrap();
+    assert!(restarted.store().contacts.is_empty());
+    assert_eq!(restarted.store().notified.get("123"), Some(&1));
 }
 
 #[test]
@@ -140,8 +154,16 @@ fn the_routing_table_is_data() {
     let [sweep] = contacts::Source::TABLE.interjections else { panic!("one interjection") };
     assert_eq!((sweep.name, sweep.every.as_millis()), ("contacts::sweep", 1_000));
     assert_eq!(sweep.jitter.as_millis(), 100);
-    let mut ctx = testing::context();
-    assert!(matches!((sweep.call)(&mut ctx, SystemTime::UNIX_EPOCH), Outcome::Complete));
+}
+
+#[test]
+fn an_interjection_is_an_event() {
+    let mut partition = Partition::<contacts::Source>::new();
+    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
+    let at = SystemTime::UNIX_EPOCH;
+    assert_eq!(partition.interject("sweep", at).unwrap(), Complete);
+    assert_eq!(partition.store().notified.get("sweeps"), Some(&1));
+    assert_eq!(partition.changelog().len(), 2);
 }
 
 #[test]
@@ -149,11 +171,38 @@ fn what_has_no_route_or_no_payload_is_told_apart() {
     let mut ctx = testing::context();
     let record = |record_type: &str, value: &'static [u8]| {
         Record::new(TopicPartition::new("contacts", 0), 0)
-            .with_headers(Headers::from_pairs([(RECORD_TYPE_HEADER, Some(record_type.as_bytes()))]))
+            .with_record_type(record_type)
             .with_value(value)
     };
     let mut dispatch = |record: Record| contacts::Source::dispatch(&mut ctx, &record);
     assert!(matches!(dispatch(record("Nope", b"{}")), Outcome::Unrouted));
     assert!(matches!(dispatch(record("DeleteContact", b"{}")), Outcome::Unrouted), "the variant");
     assert!(matches!(dispatch(record("CreateContact", b"{")), Outcome::Undecodable(_)));
+    let tombstone = Record::new(TopicPartition::new("contacts", 0), 0);
+    let tombstone = tombstone.with_record_type("CreateContact");
+    let Outcome::Undecodable(error) = dispatch(tombstone) else { panic!("no payload") };
+    assert!(error.to_string().contains("tombstone"), "{error}");
+}
+
+#[test]
+fn a_handler_that_fails_leaves_no_trace() {
+    let mut partition = Partition::<contacts::Source>::new();
+    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
+    let nameless = Contact { first_name: String::new(), ..billy() };
+    let error = partition.send(&CONTACTS, "9", ContactEvent::CreateContact(nameless)).unwrap_err();
+    assert_eq!(error.to_string(), "a contact needs a name");
+    assert_eq!(partition.store().contacts.get("123"), Some(&billy()));
+    assert_eq!((partition.changelog().len(), partition.outputs().len()), (1, 0));
+}
+
+#[test]
+fn the_contract_is_a_schema() {
+    let schema = ContactEvent::schemas();
+    let deleted = &schema["properties"]["contact.deleted.v1"];
+    assert_eq!(deleted["$ref"], "#/$defs/Contact");
+    assert_eq!(schema["$defs"]["Contact"]["properties"]["email"]["type"], "string");
+    assert_eq!(
+        ContactEvent::RECORD_TYPES,
+        ["CreateContact", "contact.deleted.v1", "NotifyContact"]
+    );
 }
