@@ -12,10 +12,11 @@ pub use streams_derive::__routing_table as routing_table;
 
 use crate::codec::{Codec, EventCodec};
 pub use crate::codec::{CodecError, Encoded};
+use crate::handler::Events;
 pub use crate::handler::{EventContext, Interjection, Outcome, Route, RoutingTable};
 pub use crate::record::{Record, TopicPartition};
 use crate::store::StoreField;
-pub use crate::store::{Change, Changelog, EventSeq, split_table_key};
+pub use crate::store::{Change, Changelog, EventSeq, NoStore, split_table_key};
 
 /// The contract's variants by place, so that generated code never repeats a payload's type: this is
 /// where it is asked for its codec, and all that follows takes it for granted.
@@ -66,6 +67,50 @@ impl<'record, T: Newtype<'record>> Codec<'record, T> for Transparent {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         <<T::Inner as EventCodec<'record>>::Via as Codec<'record, T::Inner>>::schema(generator)
+    }
+}
+
+/// The codec of a payload whose own is wrong: the derive said so.
+#[derive(Debug)]
+pub enum Broken {}
+
+impl<T> Codec<'_, T> for Broken {
+    fn encode(_: &T, _: &mut Vec<u8>) -> Result<(), CodecError> {
+        Err(CodecError::encode::<T>("its derive did not compile"))
+    }
+
+    fn decode(_: Encoded<'_>) -> Result<T, CodecError> {
+        Err(CodecError::decode::<T>("its derive did not compile"))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::default()
+    }
+}
+
+/// The contract of a source whose own is wrong: the attribute said so.
+#[derive(Debug)]
+pub enum NoEvents {}
+
+impl Events for NoEvents {
+    type At<'record> = Self;
+    const NAME: &'static str = "NoEvents";
+    const RECORD_TYPES: &'static [&'static str] = &[];
+
+    fn record_type(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn encode(&self, _: &mut Vec<u8>) -> Result<(), CodecError> {
+        match *self {}
+    }
+
+    fn decode(_: &Record) -> Result<Option<Self>, CodecError> {
+        Ok(None)
+    }
+
+    fn payload_schemas(_: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        vec![]
     }
 }
 

@@ -17,6 +17,10 @@ pub trait KeyCodec: Sized {
 }
 
 /// A borrowed form of the key `K`: `str` for `String`, so that forwarding needs no copy.
+#[diagnostic::on_unimplemented(
+    message = "the keys of this topic are `{K}`, not `{Self}`",
+    label = "should be `{K}`, or what it borrows as (`str` for `String`)"
+)]
 pub trait AsKey<K> {
     /// Appends the same bytes as the `K` would.
     fn encode_as_key(&self, out: &mut Vec<u8>);

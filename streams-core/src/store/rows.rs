@@ -86,6 +86,7 @@ macro_rules! rows {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl<K: Borrow<Q> + $($bound)+, V, Q: $($bound)+ + ?Sized> Lookup<Q> for $map<K, V> {
             fn get_key_value(&self, key: &Q) -> Option<(&K, &V)> {
                 $map::get_key_value(self, key)

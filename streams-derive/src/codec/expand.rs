@@ -16,6 +16,7 @@ pub(super) fn payload(payload: &Payload<'_>) -> TokenStream {
         Codec::Text => quote!(::streams_core::codec::Text),
         Codec::Transparent(_) => quote!(::streams_core::__private::Transparent),
         Codec::Custom(path) => path.to_token_stream(),
+        Codec::Broken => quote!(::streams_core::__private::Broken),
     };
     let mut types = without_lifetimes(payload.generics);
     let (_, arguments, _) = types.split_for_impl();

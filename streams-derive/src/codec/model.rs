@@ -1,5 +1,5 @@
-//! A payload and its codec. A wrong option is reported, and the payload counts as JSON: that it has
-//! a codec at all is then not doubted besides.
+//! A payload and its codec. A wrong option is reported, and the payload has a codec that takes
+//! anything: nothing else is doubted besides.
 
 use quote::ToTokens;
 use syn::spanned::Spanned;
@@ -27,6 +27,8 @@ pub(super) enum Codec {
     Transparent(Box<Newtype>),
     /// The user's own.
     Custom(Path),
+    /// None that is right.
+    Broken,
 }
 
 pub(super) struct Newtype {
@@ -42,7 +44,7 @@ pub(super) fn payload<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Payloa
             errors.on(attr, "a payload has one codec");
             continue;
         }
-        codec = Some(read(attr, &input.data, errors).unwrap_or(Codec::Json));
+        codec = Some(read(attr, &input.data, errors).unwrap_or(Codec::Broken));
     }
     let codec = codec.unwrap_or(Codec::Json);
     Payload { ident: &input.ident, generics: &input.generics, codec }

@@ -8,6 +8,9 @@ use super::model::Contract;
 use crate::lifetimes;
 
 pub(super) fn impls(contract: &Contract<'_>) -> TokenStream {
+    if contract.is_generic {
+        return TokenStream::new(); // There is no type to implement it for.
+    }
     let variants = variants(contract);
     let events = events(contract);
     quote!(#variants #events)
@@ -67,10 +70,12 @@ fn events(contract: &Contract<'_>) -> TokenStream {
             fn decode(
                 record: &#p::Record,
             ) -> #p::Result<#p::Option<Self::At<'_>>, #p::CodecError> {
-                #p::Result::Ok(#p::Option::Some(match record.record_type() {
-                    #(#types => #ident::#idents(#p::decode::<#owned, #index>(record)?),)*
-                    _ => return #p::Result::Ok(#p::Option::None),
-                }))
+                #p::Result::Ok(match record.record_type() {
+                    #(#types => #p::Option::Some(
+                        #ident::#idents(#p::decode::<#owned, #index>(record)?),
+                    ),)*
+                    _ => #p::Option::None,
+                })
             }
 
             fn payload_schemas(

@@ -11,6 +11,8 @@ use crate::diagnostics::Errors;
 pub(super) struct Contract<'a> {
     pub(super) ident: &'a Ident,
     pub(super) vis: &'a Visibility,
+    /// Whether it has parameters that no contract has.
+    pub(super) is_generic: bool,
     /// Whether its payloads borrow from the record.
     pub(super) borrows: bool,
     pub(super) variants: Vec<Variant>,
@@ -27,15 +29,17 @@ pub(super) struct Variant {
 
 pub(super) fn contract<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Contract<'a> {
     let before = errors.len();
+    let is_generic = is_generic(input, errors);
     let variants = match &input.data {
-        Data::Enum(data) if generics(input, errors) => variants(&data.variants, errors),
-        Data::Enum(_) => vec![],
+        Data::Enum(_) if is_generic => vec![],
+        Data::Enum(data) => variants(&data.variants, errors),
         Data::Struct(data) => not_an_enum(data.struct_token.span(), errors),
         Data::Union(data) => not_an_enum(data.union_token.span(), errors),
     };
     Contract {
         ident: &input.ident,
         vis: &input.vis,
+        is_generic,
         borrows: input.generics.lifetimes().next().is_some(),
         variants,
         is_whole: errors.len() == before,
@@ -51,17 +55,17 @@ fn not_an_enum(at: proc_macro2::Span, errors: &mut Errors) -> Vec<Variant> {
     vec![]
 }
 
-fn generics(input: &DeriveInput, errors: &mut Errors) -> bool {
+fn is_generic(input: &DeriveInput, errors: &mut Errors) -> bool {
     let mut params = input.generics.params.iter();
     if let Some(param) = params.find(|param| !matches!(param, GenericParam::Lifetime(_))) {
         errors.at(param.span(), "a contract can't be generic: its record types are fixed");
-        return false;
+        return true;
     }
     if let Some(second) = input.generics.lifetimes().nth(1) {
         errors.at(second.span(), "a contract has one lifetime at most: the record's");
-        return false;
+        return true;
     }
-    true
+    false
 }
 
 fn variants(written: &Punctuated<syn::Variant, Token![,]>, errors: &mut Errors) -> Vec<Variant> {

@@ -40,6 +40,10 @@ fn record_type(input: ParseStream<'_>) -> syn::Result<LitStr> {
         let message = "name the record type first: `#[event_handler(\"CreateContact\")]`";
         syn::Error::new(error.span(), message)
     })?;
+    if name.value().is_empty() {
+        let message = "name the record type: no event has an empty one";
+        return Err(syn::Error::new(name.span(), message));
+    }
     if !input.is_empty() {
         input.parse::<Token![,]>()?;
     }

@@ -117,7 +117,7 @@ fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<(Type, Type
     }
     if let Some(receiver) = sig.receiver() {
         let why = "a handler is a free function: `self` isn't there, state is in the store";
-        errors.at(receiver.span(), format!("{why}\nwrite `{form}`"));
+        errors.on(receiver, format!("{why}\nwrite `{form}`"));
         return None;
     }
     let (first, second) = arguments(kind, sig, errors)?;
@@ -165,7 +165,7 @@ fn arguments<'a>(
         [first, second] => (&*first.ty, &*second.ty),
         [_, _, third, ..] => {
             let why = format!("`{name}` takes too many arguments ({count} of 2)");
-            errors.at(third.span(), format!("{why}\nwrite `{form}`"));
+            errors.on(third, format!("{why}\nwrite `{form}`"));
             return None;
         }
     };

@@ -24,7 +24,8 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
     });
     let arms = whole().map(|route| arm(source, route));
     let rows = whole().map(row);
-    let default = default(routing);
+    let defaults = defaults(routing);
+    let missing = missing_without_default(source, routing);
     let interjections =
         routing.interjections.iter().filter(|row| row.is_whole).map(|row| interjection(row));
     let errors = errors.to_compile_errors();
@@ -32,10 +33,12 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
         #errors
         #context_trait
         #(#payload_traits)*
+        #missing
+        #[allow(unreachable_patterns)]
         fn dispatch(ctx: &mut #p::EventContext<#store>, record: &#p::Record) -> #p::Outcome {
             match record.record_type() {
                 #(#arms)*
-                _ => #default,
+                #defaults
             }
         }
         #p::RoutingTable {
@@ -115,13 +118,11 @@ fn same_type<'r>(
 /// A handler that is configured away leaves a hole that only the compiler's own `cfg` can see.
 fn hole(routing: &Routing<'_>, route: &Route<'_>) -> TokenStream {
     let always = same_type(routing, route).any(|other| other.row.cfgs.is_empty());
-    if always || routing.default.is_some() {
+    if always || routing.has_default() {
         return TokenStream::new();
     }
-    let conditions = same_type(routing, route).map(|other| {
-        let cfgs = &other.row.cfgs;
-        quote!(all(#(#cfgs),*))
-    });
+    let rows = same_type(routing, route).map(|other| other.row);
+    let absent = absent(rows.chain(routing.defaults.iter().copied()));
     let message = format!(
         "no handler for `{}` in this configuration: the one it has is under `#[cfg]`",
         route.variant.record_type
@@ -129,7 +130,23 @@ fn hole(routing: &Routing<'_>, route: &Route<'_>) -> TokenStream {
     let error = quote_spanned! {route.row.record_type.span()=>
         ::core::compile_error!(#message);
     };
-    quote!(#[cfg(not(any(#(#conditions),*)))] #error)
+    quote!(#absent #error)
+}
+
+/// As [`hole`], for a default handler that others rely on.
+fn missing_without_default(source: &Source, routing: &Routing<'_>) -> Option<TokenStream> {
+    let message = routing.missing_without_default.as_ref()?;
+    let absent = absent(routing.defaults.iter().copied());
+    Some(quote_spanned!(source.at=> #absent ::core::compile_error!(#message);))
+}
+
+/// The `#[cfg(..)]` under which none of `rows` is there.
+fn absent<'a>(rows: impl Iterator<Item = &'a Row>) -> TokenStream {
+    let conditions = rows.map(|row| {
+        let cfgs = &row.cfgs;
+        quote!(all(#(#cfgs),*))
+    });
+    quote!(#[cfg(not(any(#(#conditions),*)))])
 }
 
 fn cfgs(row: &Row) -> TokenStream {
@@ -169,18 +186,23 @@ fn row(route: &Route<'_>) -> TokenStream {
     }
 }
 
-fn default(routing: &Routing<'_>) -> TokenStream {
+/// The arms for what has no route.
+fn defaults(routing: &Routing<'_>) -> TokenStream {
     let p = quote!(::streams_core::__private);
-    let Some(row) = routing.default.filter(|row| row.is_whole) else {
-        return quote!(#p::Outcome::Unrouted);
-    };
-    let path = &row.path;
-    let context = projection(&row.context, path, &quote!(#p::DefaultHandler), "Context");
+    let arms = routing.defaults.iter().filter(|row| row.is_whole).map(|row| {
+        let (path, cfgs) = (&row.path, cfgs(row));
+        let context = projection(&row.context, path, &quote!(#p::DefaultHandler), "Context");
+        quote! {
+            #cfgs
+            _ => <#path as #p::DefaultHandler>::call(
+                <#context as ContextOfThisSource>::take(ctx),
+                record,
+            ),
+        }
+    });
     quote! {
-        <#path as #p::DefaultHandler>::call(
-            <#context as ContextOfThisSource>::take(ctx),
-            record,
-        )
+        #(#arms)*
+        _ => #p::Outcome::Unrouted,
     }
 }
 

@@ -4,11 +4,21 @@
 use super::attr::{Contract, Row, RowKind, Source, Variant};
 use crate::diagnostics::{Errors, did_you_mean, list};
 
-/// What can be routed. A record type has two routes only under different `#[cfg(..)]`.
+/// What can be routed. A record type has two routes, and a source two default handlers, only under
+/// different `#[cfg(..)]`.
 pub(super) struct Routing<'a> {
     pub(super) routes: Vec<Route<'a>>,
-    pub(super) default: Option<&'a Row>,
+    pub(super) defaults: Vec<&'a Row>,
     pub(super) interjections: Vec<&'a Row>,
+    /// What is wrong if no default handler is left by its `#[cfg(..)]`.
+    pub(super) missing_without_default: Option<String>,
+}
+
+impl Routing<'_> {
+    /// Whether there is a default handler in every configuration.
+    pub(super) fn has_default(&self) -> bool {
+        self.defaults.iter().any(|row| row.cfgs.is_empty())
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -18,23 +28,51 @@ pub(super) struct Route<'a> {
 }
 
 pub(super) fn routing<'a>(source: &'a Source, errors: &mut Errors) -> Routing<'a> {
-    let of_kind = |kind| source.rows.iter().filter(move |row| row.kind == kind);
-    let mut default: Option<&Row> = None;
-    for row in of_kind(RowKind::Default) {
-        match default {
-            Some(first) if first.cfgs.is_empty() && row.cfgs.is_empty() => errors.at(
-                row.context.from,
-                format!("a source has one default handler, and `{}` is one already", first.name()),
-            ),
-            _ => default = Some(row),
+    let rows = rows(&source.rows, errors);
+    let of_kind = |kind| rows.iter().copied().filter(move |row| row.kind == kind);
+    let defaults = defaults(of_kind(RowKind::Default), errors);
+    let (routes, all_known) = routes(&source.contract, of_kind(RowKind::Event), errors);
+    let interjections = of_kind(RowKind::Interjection).collect();
+    let mut routing = Routing { routes, defaults, interjections, missing_without_default: None };
+    // Besides an unknown record type nothing is called missing: it is probably the one.
+    if all_known && source.contract.is_whole && !routing.has_default() {
+        match (missing(source, &routing.routes), routing.defaults.is_empty()) {
+            (Some(message), true) => errors.at(source.at, message),
+            (message, _) => routing.missing_without_default = message,
         }
     }
-    let (routes, all_known) = routes(&source.contract, of_kind(RowKind::Event), errors);
-    // Besides an unknown record type nothing is called missing: it is probably the one.
-    if all_known && default.is_none() && source.contract.is_whole {
-        missing(source, &routes, errors);
+    routing
+}
+
+/// Each handler once, though the list may name it twice.
+fn rows<'a>(written: &'a [Row], errors: &mut Errors) -> Vec<&'a Row> {
+    let mut rows: Vec<&Row> = vec![];
+    for row in written {
+        let is_same = |other: &&Row| {
+            other.cfgs.is_empty() && row.cfgs.is_empty() && other.name() == row.name()
+        };
+        if rows.iter().any(is_same) {
+            errors.on(&row.path, format!("`{}` is listed twice\nremove one", row.name()));
+        } else {
+            rows.push(row);
+        }
     }
-    Routing { routes, default, interjections: of_kind(RowKind::Interjection).collect() }
+    rows
+}
+
+fn defaults<'a>(rows: impl Iterator<Item = &'a Row>, errors: &mut Errors) -> Vec<&'a Row> {
+    let mut defaults: Vec<&Row> = vec![];
+    for row in rows {
+        let is_always = |row: &&&Row| row.cfgs.is_empty();
+        match defaults.iter().find(is_always).filter(|_| row.cfgs.is_empty()) {
+            Some(first) => errors.at(
+                row.record_type.span(),
+                format!("a source has one default handler, and `{}` is one already", first.name()),
+            ),
+            None => defaults.push(row),
+        }
+    }
+    defaults
 }
 
 fn routes<'a>(
@@ -47,11 +85,7 @@ fn routes<'a>(
     for row in rows {
         let name = row.record_type.value();
         if name.is_empty() {
-            all_known = false;
-            // A broken one said so itself.
-            if row.is_whole {
-                errors.at(row.record_type.span(), unknown(contract, &name));
-            }
+            all_known = false; // It said so itself.
             continue;
         }
         let Some(variant) = contract.variants.iter().find(|variant| variant.record_type == name)
@@ -93,22 +127,20 @@ fn unknown(contract: &Contract, name: &str) -> String {
     format!("`{name}` is not a record type of `{}`\n{hint}", contract.name)
 }
 
-fn missing(source: &Source, routes: &[Route<'_>], errors: &mut Errors) {
+/// What to say of the record types without a handler, if there are any.
+fn missing(source: &Source, routes: &[Route<'_>]) -> Option<String> {
     let is_routed = |variant: &Variant| {
         routes.iter().any(|route| route.variant.record_type == variant.record_type)
     };
     let missing: Vec<_> =
         source.contract.variants.iter().filter(|variant| !is_routed(variant)).collect();
-    let Some(first) = missing.first() else { return };
+    let first = missing.first()?;
     let names = list(missing.iter().map(|variant| variant.record_type.as_str()));
     let (contract, store) = (&source.contract.name, source.store.to_string().replace(' ', ""));
     let (record_type, payload) = (&first.record_type, &first.payload);
-    errors.at(
-        source.at,
-        format!(
-            "no handler for {names} of `{contract}`\n\
-             add `#[event_handler(\"{record_type}\")] fn ..(ctx: &mut EventContext<{store}>, \
-             event: {payload}) -> Result<ExecutionState>`, or a `#[default_handler]`"
-        ),
-    );
+    Some(format!(
+        "no handler for {names} of `{contract}`\n\
+         add `#[event_handler(\"{record_type}\")] fn ..(ctx: &mut EventContext<{store}>, \
+         event: {payload}) -> Result<ExecutionState>`, or a `#[default_handler]`"
+    ))
 }

@@ -9,45 +9,50 @@ use crate::options::{self, RawOption};
 
 const OPTIONS: [&str; 3] = ["events", "store", "handlers"];
 
-/// All of it, and all of it right.
+/// What is right of it.
+#[derive(Default)]
 pub(super) struct Args {
-    pub(super) events: Path,
-    pub(super) store: Path,
+    pub(super) events: Option<Path>,
+    pub(super) store: Option<Path>,
     pub(super) handlers: Vec<Path>,
+    /// Whether all of it is.
+    pub(super) is_whole: bool,
 }
 
-pub(super) fn parse(attr: TokenStream, errors: &mut Errors) -> Option<Args> {
+pub(super) fn parse(attr: TokenStream, errors: &mut Errors) -> Args {
     let before = errors.len();
     let parser = |input: ParseStream<'_>| options::parse(input, errors);
     let options = match parser.parse2(attr) {
         Ok(options) => options,
         Err(error) => {
             errors.push(error);
-            return None;
+            return Args::default();
         }
     };
-    let (mut events, mut store, mut handlers) = (None, None, vec![]);
+    let mut args = Args::default();
     for option in &options {
         match option.name.to_string().as_str() {
-            "events" => events = path(option, "ContactEvent", errors),
-            "store" => store = path(option, "ContactStore", errors),
-            "handlers" => handlers = paths(option, errors),
+            "events" => args.events = path(option, "ContactEvent", errors),
+            "store" => args.store = path(option, "ContactStore", errors),
+            "handlers" => args.handlers = paths(option, errors),
             wrong => errors.at(option.name.span(), unknown("option", wrong, &OPTIONS)),
         }
     }
+    // What is missing is probably what is misspelt.
     if errors.len() != before {
-        return None;
+        return args;
     }
-    if events.is_none() {
+    if args.events.is_none() {
         errors.at(Span::call_site(), "which contract does it consume? `events = ContactEvent`");
     }
-    if store.is_none() {
+    if args.store.is_none() {
         errors.at(
             Span::call_site(),
             "where is its state? `store = ContactStore`, or `store = NoStore` if it keeps none",
         );
     }
-    Some(Args { events: events?, store: store?, handlers })
+    args.is_whole = errors.len() == before;
+    args
 }
 
 fn path(option: &RawOption, example: &str, errors: &mut Errors) -> Option<Path> {

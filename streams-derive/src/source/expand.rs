@@ -10,8 +10,10 @@ use super::collect;
 use super::item::{Item, Module};
 use crate::lifetimes;
 
-/// The item, and the impl unless the arguments are wrong.
-pub(super) fn source(args: Option<Args>, item: Item, written: &TokenStream) -> TokenStream {
+/// The item and the impl. Where the arguments are wrong, and that is said, the impl has what there
+/// is and an empty table: all that uses the source still compiles.
+pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStream {
+    let p = quote!(::streams_core::__private);
     let (emitted, source, rows, name) = match item {
         Item::Struct(ident) => (written.clone(), quote!(#ident), vec![], ident),
         Item::Module(module) => {
@@ -20,24 +22,34 @@ pub(super) fn source(args: Option<Args>, item: Item, written: &TokenStream) -> T
             (emitted, quote!(#ident::Source), rows, ident)
         }
     };
-    let implemented = args.map(|args| {
-        let table = table(&args, &rows, &quote_spanned!(name.span()=> source));
-        let store = &args.store;
-        let events = &args.events;
-        let events_type = lifetimes::to_static(events.to_token_stream());
-        let events_type = quote_spanned!(events.span()=> type Events = #events_type;);
-        let store_type = quote_spanned!(store.span()=> type Store = #store;);
-        // The table is an expression: if it fails, the impl still stands, and nothing else does.
-        quote! {
-            #[automatically_derived]
-            impl ::streams_core::handler::EventSource for #source {
-                #events_type
-                #store_type
-                const TABLE: ::streams_core::handler::RoutingTable<#store> = #table;
-            }
+    let events = match &args.events {
+        Some(path) => {
+            let events = lifetimes::to_static(path.to_token_stream());
+            quote_spanned!(path.span()=> type Events = #events;)
         }
-    });
-    quote!(#emitted #implemented)
+        None => quote!(type Events = #p::NoEvents;),
+    };
+    let store = args.store.as_ref().map_or_else(|| quote!(#p::NoStore), ToTokens::to_token_stream);
+    let store_type = quote_spanned!(store.span()=> type Store = #store;);
+    let place = quote_spanned!(name.span()=> source);
+    let table = match &args.events {
+        Some(events) if args.is_whole => table(events, &args.handlers, &rows, &store, &place),
+        _ => quote!(#p::RoutingTable {
+            dispatch: |_, _| #p::Outcome::Unrouted,
+            routes: &[],
+            interjections: &[],
+        }),
+    };
+    // The table is an expression: if it fails, the impl still stands, and nothing else does.
+    quote! {
+        #emitted
+        #[automatically_derived]
+        impl ::streams_core::handler::EventSource for #source {
+            #events
+            #store_type
+            const TABLE: ::streams_core::handler::RoutingTable<#store> = #table;
+        }
+    }
 }
 
 /// The module with a struct `Source` in it, and the rows of its handlers.
@@ -77,11 +89,16 @@ fn outward(vis: &Visibility) -> Visibility {
 
 /// The first call of the chain: each listed handler adds its row and calls the next, the last one
 /// the contract, and the contract `routing`.
-fn table(args: &Args, rows: &[TokenStream], place: &TokenStream) -> TokenStream {
-    let contract = without_arguments(&args.events);
-    let store = &args.store;
+fn table(
+    events: &Path,
+    handlers: &[Path],
+    rows: &[TokenStream],
+    store: &TokenStream,
+    place: &TokenStream,
+) -> TokenStream {
+    let contract = without_arguments(events);
     let rest = quote!({#contract} {#store} #place);
-    match args.handlers.as_slice() {
+    match handlers {
         [] => quote! {
             #contract! { {::streams_core::__private::routing_table} [#(#rows)*] #rest }
         },

@@ -18,7 +18,7 @@ pub(crate) fn attribute(attr: TokenStream, item: &TokenStream) -> TokenStream {
     let args = attr::parse(attr, &mut errors);
     let parsed = errors.ok(syn::parse2::<Item>(item.clone()));
     let expanded = match parsed {
-        Some(parsed) => expand::source(args, parsed, item),
+        Some(parsed) => expand::source(&args, parsed, item),
         None => item.clone(),
     };
     let errors = errors.to_compile_errors();
