@@ -16,9 +16,20 @@ pub mod store;
 pub mod task;
 pub mod testing;
 
-pub use streams_derive::{
-    EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
-};
+#[doc = include_str!("docs/event_codec.md")]
+pub use streams_derive::EventCodec;
+#[doc = include_str!("docs/events.md")]
+pub use streams_derive::Events;
+#[doc = include_str!("docs/state_store.md")]
+pub use streams_derive::StateStore;
+#[doc = include_str!("docs/default_handler.md")]
+pub use streams_derive::default_handler;
+#[doc = include_str!("docs/event_handler.md")]
+pub use streams_derive::event_handler;
+#[doc = include_str!("docs/event_source.md")]
+pub use streams_derive::event_source;
+#[doc = include_str!("docs/interjection.md")]
+pub use streams_derive::interjection;
 
 pub use crate::codec::{CodecError, EventCodec};
 pub use crate::handler::{

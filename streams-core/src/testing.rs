@@ -204,8 +204,8 @@ impl<A: EventSource> Partition<A> {
         self.run(None, None, |context| (interjection.call)(context, at))
     }
 
-    /// Runs what the completers handed over so far, in order, and returns how far each event is. One
-    /// whose event isn't incomplete is ignored.
+    /// Runs what the completers handed over so far, in order, and returns how far each event is.
+    /// One whose event isn't incomplete is ignored.
     ///
     /// # Errors
     /// What the first that failed returned; the later ones wait for the next call.

@@ -25,6 +25,7 @@ struct NotifyContactEvent {
 }
 
 #[derive(Events)]
+#[expect(clippy::enum_variant_names, reason = "they are the record types")]
 enum ContactEvent {
     CreateContact(Contact),
     #[event("contact.deleted.v1")]
@@ -107,7 +108,7 @@ fn notify() -> ContactEvent {
 }
 
 fn text(bytes: Option<&[u8]>) -> &str {
-    std::str::from_utf8(bytes.unwrap_or_default()).unwrap()
+    std::str::from_utf8(bytes.unwrap_or_default()).expect("text")
 }
 
 #[test]

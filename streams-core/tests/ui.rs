@@ -1,4 +1,4 @@
-//! Every mistake is told on the user's own token, in our words, once. A file a mistake, named for it.
+//! Every mistake is told on the user's own token, in our words, once. Each has a file of its name.
 //!
 //! The texts are rustc's as well as ours: the toolchain is pinned, and
 //! `TRYBUILD=overwrite cargo test -p streams-core --test ui` renews them. Read the difference.

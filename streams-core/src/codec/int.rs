@@ -101,6 +101,7 @@ integer_keys!(i32, i64, u32, u64);
     Deserialize,
     JsonSchema,
 )]
+#[schemars(inline)]
 pub struct LexoInt64(pub i64);
 
 impl LexoInt64 {

@@ -254,9 +254,7 @@ fn what_is_no_row_is_an_error_that_names_the_table() {
         (
             b"sorted\0a",
             &number,
-            Some(
-                "of a table `sorted`, and the store's tables are `plain`, `sorted.v1`: if the field",
-            ),
+            Some("table `sorted`, and the store's tables are `plain`, `sorted.v1`: if the field"),
         ),
         (b"a", &number, Some("no table's name before its key")),
         (b"", &number, Some("no table's name before its key")),
