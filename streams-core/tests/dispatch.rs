@@ -82,7 +82,7 @@ mod elsewhere {
     }
 
     #[event_handler("Blob")]
-    pub fn blob(_: &mut EventContext<NoStore>, blob: &[u8]) -> ExecutionState {
+    pub(super) fn blob(_: &mut EventContext<NoStore>, blob: &[u8]) -> ExecutionState {
         assert_eq!(blob, [0xff, 0x00]);
         Complete
     }
