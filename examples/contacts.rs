@@ -72,7 +72,7 @@ mod contacts {
 
     #[event_handler("DeleteContact")]
     fn delete(ctx: &mut EventContext<ContactStore>, contact: Contact) -> Result<ExecutionState> {
-        match ctx.store.contacts.remove(&contact.id) {
+        match ctx.store.contacts.remove(&contact.id).cloned() {
             Some(gone) => say(ctx, &gone.id, format!("Deleted contact: {}", gone.id)),
             None => Ok(Complete),
         }

@@ -1,52 +1,129 @@
-//! What the macros' output names. No promises.
+//! What the macros' output names besides the public types. No promises: it changes with the macros.
 
-use std::time::{Duration, SystemTime};
+#![allow(missing_docs, reason = "only generated code calls it")]
+
+pub use std::option::Option;
+pub use std::result::Result;
+pub use std::time::{Duration, SystemTime};
+pub use std::vec::Vec;
 
 pub use schemars::{Schema, SchemaGenerator};
+pub use streams_derive::__routing_table as routing_table;
 
-use crate::codec::{Codec, CodecError, Encoded, EventCodec};
-pub use crate::codec::{Json as json, RawBytes as bytes, Text as text};
-use crate::handler::Outcome;
-use crate::record::Record;
-use crate::store::{Change, Changelog, EventSeq, StoreField};
+use crate::codec::{Codec, EventCodec};
+pub use crate::codec::{CodecError, Encoded};
+use crate::handler::Events;
+pub use crate::handler::{EventContext, Interjection, Outcome, Route, RoutingTable};
+pub use crate::record::{Record, TopicPartition};
+use crate::store::StoreField;
+pub use crate::store::{Change, Changelog, EventSeq, NoStore, split_table_key};
 
-/// The contract's variants by place, so that generated code never repeats a payload's type.
+/// The contract's variants by place, so that generated code never repeats a payload's type: this is
+/// where it is asked for its codec, and all that follows takes it for granted.
 pub trait Variant<const INDEX: usize> {
     type Payload<'record>: EventCodec<'record>;
-    const RECORD_TYPE: &'static str;
 }
 
-/// How the payload of the `I`th variant becomes bytes.
-type Via<'record, E, const I: usize> =
-    <<E as Variant<I>>::Payload<'record> as EventCodec<'record>>::Via;
-
+#[inline]
 pub fn decode<'record, E: Variant<I>, const I: usize>(
     record: &'record Record,
 ) -> Result<E::Payload<'record>, CodecError> {
-    Via::<'record, E, I>::decode(Encoded::from(record))
+    crate::codec::decode(record.into())
 }
 
-pub fn encode<E: Variant<I>, const I: usize>(
-    payload: &E::Payload<'_>,
+#[inline]
+pub fn encode<'record, E: Variant<I>, const I: usize>(
+    payload: &E::Payload<'record>,
     out: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
-    Via::<'_, E, I>::encode(payload, out)
+    crate::codec::encode(payload, out)
 }
 
 pub fn schema<E: Variant<I>, const I: usize>(generator: &mut SchemaGenerator) -> Schema {
-    <Via<'static, E, I> as Codec<'static, E::Payload<'static>>>::schema(generator)
+    <<E::Payload<'static> as EventCodec<'static>>::Via as Codec<'static, _>>::schema(generator)
 }
 
-/// The store's fields by place.
-pub trait Field<const INDEX: usize> {
+/// A payload with one field, whose codec it takes.
+pub trait Newtype<'record> {
+    type Inner: EventCodec<'record>;
+
+    fn wrap(inner: Self::Inner) -> Self;
+
+    fn inner(&self) -> &Self::Inner;
+}
+
+/// The codec of a [`Newtype`].
+#[derive(Debug)]
+pub enum Transparent {}
+
+impl<'record, T: Newtype<'record>> Codec<'record, T> for Transparent {
+    fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        crate::codec::encode(value.inner(), out)
+    }
+
+    fn decode(encoded: Encoded<'record>) -> Result<T, CodecError> {
+        crate::codec::decode(encoded).map(T::wrap)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        <<T::Inner as EventCodec<'record>>::Via as Codec<'record, T::Inner>>::schema(generator)
+    }
+}
+
+/// The codec of a payload whose own is wrong: the derive said so.
+#[derive(Debug)]
+pub enum Broken {}
+
+impl<T> Codec<'_, T> for Broken {
+    fn encode(_: &T, _: &mut Vec<u8>) -> Result<(), CodecError> {
+        Err(CodecError::encode::<T>("its derive did not compile"))
+    }
+
+    fn decode(_: Encoded<'_>) -> Result<T, CodecError> {
+        Err(CodecError::decode::<T>("its derive did not compile"))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::default()
+    }
+}
+
+/// The contract of a source whose own is wrong: the attribute said so.
+#[derive(Debug)]
+pub enum NoEvents {}
+
+impl Events for NoEvents {
+    type At<'record> = Self;
+    const NAME: &'static str = "NoEvents";
+    const RECORD_TYPES: &'static [&'static str] = &[];
+
+    fn record_type(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn encode(&self, _: &mut Vec<u8>) -> Result<(), CodecError> {
+        match *self {}
+    }
+
+    fn decode(_: &Record) -> Result<Option<Self>, CodecError> {
+        Ok(None)
+    }
+
+    fn payload_schemas(_: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        vec![]
+    }
+}
+
+/// The fields of a derived store by place: this is where each is asked to be a table.
+pub trait TableAt<const INDEX: usize> {
     type Table: StoreField;
 }
 
-pub fn create_field<S: Field<I>, const I: usize>(name: &'static str) -> S::Table {
+pub fn create_table<S: TableAt<I>, const I: usize>(name: &'static str) -> S::Table {
     S::Table::create(name)
 }
 
-pub fn drain_field<S: Field<I>, const I: usize>(
+pub fn drain_table<S: TableAt<I>, const I: usize>(
     table: &mut S::Table,
     event: EventSeq,
     changelog: &mut Changelog<'_>,
@@ -54,47 +131,62 @@ pub fn drain_field<S: Field<I>, const I: usize>(
     table.drain_changes(event, changelog)
 }
 
-pub fn undo_field<S: Field<I>, const I: usize>(table: &mut S::Table, event: EventSeq) {
+pub fn undo_table<S: TableAt<I>, const I: usize>(table: &mut S::Table, event: EventSeq) {
     table.undo_from(event);
 }
 
-pub fn commit_field<S: Field<I>, const I: usize>(table: &mut S::Table, event: EventSeq) {
+pub fn commit_table<S: TableAt<I>, const I: usize>(table: &mut S::Table, event: EventSeq) {
     table.commit_before(event);
 }
 
-pub fn restore_field<S: Field<I>, const I: usize>(
+pub fn restore_table<S: TableAt<I>, const I: usize>(
     table: &mut S::Table,
+    name: &'static str,
     key: &[u8],
-    change: Change<'_>,
+    change: &Change<'_>,
 ) -> Result<(), CodecError> {
-    table.restore(key, change.value)
+    table
+        .restore(key, change.value)
+        .map_err(|error| change.error(format_args!("not a row of the table `{name}`: {error}")))
 }
 
-pub fn unknown_table(change: &Change<'_>, table: &[u8], known: &[&str]) -> CodecError {
-    CodecError::decode::<Change<'_>>(format_args!(
-        "the changelog's record at offset {} belongs to the table `{}`, and the store has \
-         {known:?}: keep the table in the store until its records are gone, or use another \
-         changelog topic",
-        change.offset,
-        String::from_utf8_lossy(table),
-    ))
+/// The changelog has a table that the store has not.
+pub fn unknown_table(
+    table: &[u8],
+    known: &[&'static str],
+    change: &Change<'_>,
+) -> Result<(), CodecError> {
+    let table = String::from_utf8_lossy(table);
+    let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(change.error(format_args!(
+        "of a table `{table}`, and the store's tables are {known}: if the field was renamed, give \
+         it its former name, `#[table(\"{table}\")]`; if it was removed, keep it until the \
+         changelog has no record of it; if it never was, the topic is another application's"
+    )))
 }
 
+/// The twin of an event handler.
 pub trait Handler {
     type Context;
     type Payload<'record>;
+
     fn call(ctx: &mut Self::Context, payload: Self::Payload<'_>) -> Outcome;
 }
 
+/// The twin of an interjection.
 pub trait InterjectionHandler {
     type Context;
     const EVERY: Duration;
     const JITTER: Duration;
+
     fn call(ctx: &mut Self::Context, at: SystemTime) -> Outcome;
 }
 
+/// The twin of a default handler.
 pub trait DefaultHandler {
     type Context;
+
     fn call(ctx: &mut Self::Context, record: &Record) -> Outcome;
 }
 

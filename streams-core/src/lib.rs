@@ -9,16 +9,27 @@ pub mod eos;
 pub mod error;
 pub mod group;
 pub mod handler;
+pub mod prelude;
 pub mod record;
 pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod testing;
 
-#[doc(hidden)]
-pub use streams_derive::__wire;
-pub use streams_derive::{
-    EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
-};
+#[doc = include_str!("docs/event_codec.md")]
+pub use streams_derive::EventCodec;
+#[doc = include_str!("docs/events.md")]
+pub use streams_derive::Events;
+#[doc = include_str!("docs/state_store.md")]
+pub use streams_derive::StateStore;
+#[doc = include_str!("docs/default_handler.md")]
+pub use streams_derive::default_handler;
+#[doc = include_str!("docs/event_handler.md")]
+pub use streams_derive::event_handler;
+#[doc = include_str!("docs/event_source.md")]
+pub use streams_derive::event_source;
+#[doc = include_str!("docs/interjection.md")]
+pub use streams_derive::interjection;
 
 pub use crate::codec::{CodecError, EventCodec};
 pub use crate::handler::{
@@ -30,15 +41,3 @@ pub use crate::runtime::{
     EventProducer, OnUndecodable, RunningSource, SourceBuilder, SourceError, SourceState, StartFrom,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};
-
-/// All that an application's module names: `use streams_core::prelude::*;`.
-pub mod prelude {
-    pub use std::time::SystemTime;
-
-    pub use crate::ExecutionState::{Complete, Incomplete};
-    pub use crate::{
-        EventCodec, EventContext, EventSource, Events, ExecutionState, NoStore, OrderedTable,
-        Record, Result, StateStore, Table, Topic, default_handler, event_handler, event_source,
-        interjection,
-    };
-}

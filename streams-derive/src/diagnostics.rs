@@ -1,31 +1,56 @@
 //! All errors at once, each on its token, each with the fix.
-use proc_macro2::{Span, TokenStream};
+
 use std::fmt::Display;
 
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
+
+/// What is wrong with one macro's input, so far.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
+    /// One error, at one token.
     pub(crate) fn at(&mut self, span: Span, message: impl Display) {
         self.0.push(syn::Error::new(span, message));
     }
-    /// Underlines all of `tokens`, where `at` on a stable compiler underlines the first.
-    pub(crate) fn on(&mut self, tokens: impl quote::ToTokens, message: impl Display) {
+
+    /// One error that underlines all of `tokens`, where [`Errors::at`] on a stable compiler
+    /// underlines the first.
+    pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.0.push(syn::Error::new_spanned(tokens, message));
     }
-    pub(crate) fn push(&mut self, e: syn::Error) {
-        self.0.push(e);
+
+    /// An error that a parser returned.
+    pub(crate) fn push(&mut self, error: syn::Error) {
+        self.0.push(error);
     }
-    /// Records the error and goes on.
-    pub(crate) fn ok<T>(&mut self, r: syn::Result<T>) -> Option<T> {
-        r.map_err(|e| self.0.push(e)).ok()
+
+    /// The value, or `None` and the error is kept.
+    pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
     }
-    pub(crate) fn is_empty(&self) -> bool {
+
+    /// How many there are: a step that added none succeeded.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-    pub(crate) fn tokens(&self) -> TokenStream {
+
+    /// One `compile_error!` each.
+    pub(crate) fn to_compile_errors(&self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }
+}
+
+/// "unknown option `evry`, did you mean `every`?", and the known ones in the next line.
+pub(crate) fn unknown(what: &str, wrong: &str, known: &[&str]) -> String {
+    let near = did_you_mean(wrong, known.iter().copied())
+        .map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+    format!("unknown {what} `{wrong}`{near}\nthe {what}s are {}", list(known.iter().copied()))
 }
 
 /// The candidate nearest to `wrong`, if it is near enough to be a typo.
@@ -33,25 +58,29 @@ pub(crate) fn did_you_mean<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let fold =
-        |s: &str| s.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    let wrong = fold(wrong);
     known
         .into_iter()
-        .map(|k| (distance(&fold(wrong), &fold(k)), k))
+        .map(|name| (distance(&wrong, &fold(name)), name))
         .min()
-        .filter(|(d, k)| *d <= (k.len() / 3).max(1))
-        .map(|(_, k)| k)
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .map(|(_, name)| name)
 }
 
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+/// Case and punctuation are no reason not to know a name.
+fn fold(name: &str) -> Vec<char> {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Levenshtein's.
+fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
+    for (i, in_a) in a.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for j in 0..b.len() {
-            let next = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(ca != b[j])).min(next + 1).min(row[j] + 1);
-            diagonal = next;
+        for (j, in_b) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(in_a != in_b)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
         }
     }
     row[b.len()]
@@ -59,9 +88,9 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// "`a`, `b` and `c`"
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
-        [] => "nothing".into(),
+        [] => "nothing".to_owned(),
         [one] => one.clone(),
         [init @ .., last] => format!("{} and {last}", init.join(", ")),
     }
@@ -70,12 +99,24 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn near_names() {
         let known = ["CreateContact", "contact.deleted.v1"];
-        assert_eq!(did_you_mean("CreatContact", known), Some("CreateContact"));
-        assert_eq!(did_you_mean("create_contact", known), Some("CreateContact"));
-        assert_eq!(did_you_mean("contact.deleted", known), Some("contact.deleted.v1"));
-        assert_eq!(did_you_mean("Zebra", known), None);
+        for (wrong, near) in [
+            ("CreatContact", Some("CreateContact")),
+            ("create_contact", Some("CreateContact")),
+            ("contact.deleted", Some("contact.deleted.v1")),
+            ("Zebra", None),
+        ] {
+            assert_eq!(did_you_mean(wrong, known), near, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lists() {
+        assert_eq!(list([]), "nothing");
+        assert_eq!(list(["a"]), "`a`");
+        assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
     }
 }

@@ -17,6 +17,10 @@ pub trait KeyCodec: Sized {
 }
 
 /// A borrowed form of the key `K`: `str` for `String`, so that forwarding needs no copy.
+#[diagnostic::on_unimplemented(
+    message = "the keys of this topic are `{K}`, not `{Self}`",
+    label = "should be `{K}`, or what it borrows as (`str` for `String`)"
+)]
 pub trait AsKey<K> {
     /// Appends the same bytes as the `K` would.
     fn encode_as_key(&self, out: &mut Vec<u8>);
@@ -61,22 +65,3 @@ impl KeyCodec for Vec<u8> {
         Ok(bytes.to_vec())
     }
 }
-
-macro_rules! integer_keys {
-    ($($int:ty),*) => {$(
-        impl KeyCodec for $int {
-            fn encode_key(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_be_bytes());
-            }
-
-            fn decode_key(bytes: &[u8]) -> Result<Self, CodecError> {
-                let bytes = bytes.try_into().map_err(|_| {
-                    let want = size_of::<Self>();
-                    CodecError::decode::<Self>(format_args!("{} bytes, not {want}", bytes.len()))
-                })?;
-                Ok(Self::from_be_bytes(bytes))
-            }
-        }
-    )*};
-}
-integer_keys!(i32, i64, u32, u64);

@@ -2,17 +2,21 @@
 //!
 //! Pure: no async, no clock, no client.
 
+mod bytes;
 mod error;
+mod int;
 mod json;
 mod key;
-mod raw;
+mod text;
 
 use schemars::{Schema, SchemaGenerator};
 
+pub use self::bytes::{RawBytes, SharedBytes};
 pub use self::error::CodecError;
+pub use self::int::{BigEndian, Integer, LexoInt64};
 pub use self::json::Json;
 pub use self::key::{AsKey, KeyCodec};
-pub use self::raw::{BigEndian, LexoInt64, RawBytes, Text};
+pub use self::text::Text;
 use crate::record::{Headers, Record};
 
 /// What a payload is decoded from: a record's value and headers.
@@ -52,6 +56,55 @@ pub trait EventCodec<'record>: Sized {
 }
 
 /// A way of turning a `T` into bytes and back.
+///
+/// # Examples
+/// A codec of one's own, for every payload that can be shown and parsed:
+/// ```
+/// use std::fmt::Display;
+/// use std::str::FromStr;
+///
+/// use schemars::{Schema, SchemaGenerator, json_schema};
+/// use streams_core::codec::{Codec, CodecError, Encoded};
+/// use streams_core::prelude::*;
+///
+/// enum Shown {}
+///
+/// impl<T: Display + FromStr<Err: Display>> Codec<'_, T> for Shown {
+///     fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+///         out.extend_from_slice(value.to_string().as_bytes());
+///         Ok(())
+///     }
+///
+///     fn decode(encoded: Encoded<'_>) -> Result<T, CodecError> {
+///         let text = std::str::from_utf8(encoded.bytes()?).map_err(CodecError::decode::<T>)?;
+///         text.parse().map_err(CodecError::decode::<T>)
+///     }
+///
+///     fn schema(_: &mut SchemaGenerator) -> Schema {
+///         json_schema!({ "type": "string" })
+///     }
+/// }
+///
+/// #[derive(EventCodec)]
+/// #[codec(Shown)]
+/// struct Address(std::net::IpAddr);
+/// # impl Display for Address {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// #         self.0.fmt(f)
+/// #     }
+/// # }
+/// # impl FromStr for Address {
+/// #     type Err = std::net::AddrParseError;
+/// #     fn from_str(text: &str) -> Result<Self, Self::Err> {
+/// #         text.parse().map(Self)
+/// #     }
+/// # }
+///
+/// let mut out = vec![];
+/// streams_core::codec::encode(&Address([127, 0, 0, 1].into()), &mut out)?;
+/// assert_eq!(out, b"127.0.0.1");
+/// # Ok::<(), CodecError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the `{Self}` codec can't carry `{T}`",
     label = "a derive is missing",
@@ -91,4 +144,126 @@ pub fn encode<'record, T: EventCodec<'record>>(
 /// As [`Codec::decode`].
 pub fn decode<'record, T: EventCodec<'record>>(encoded: Encoded<'record>) -> Result<T, CodecError> {
     <T::Via as Codec<'record, T>>::decode(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::fmt::Debug;
+
+    use schemars::generate::SchemaSettings;
+
+    use super::*;
+
+    static NO_HEADERS: std::sync::LazyLock<Headers> = std::sync::LazyLock::new(Headers::default);
+
+    /// `value` becomes `bytes` and comes back, its schema has the type `schema`, and a tombstone is
+    /// no `T`.
+    fn check<T>(value: &T, bytes: &'static [u8], schema: &str)
+    where
+        T: EventCodec<'static> + PartialEq + Debug,
+    {
+        let mut out = b"before".to_vec();
+        encode(value, &mut out).expect("it has a form");
+        assert_eq!(out, [b"before", bytes].concat());
+        let encoded = Encoded { value: Some(bytes), headers: &NO_HEADERS };
+        assert_eq!(decode::<T>(encoded).expect("its own form"), *value);
+        let mut generator = SchemaSettings::default().into_generator();
+        let written = <T::Via as Codec<'static, T>>::schema(&mut generator);
+        assert_eq!(written.get("type").and_then(|ty| ty.as_str()), Some(schema));
+        let tombstone = Encoded { value: None, headers: &NO_HEADERS };
+        assert!(matches!(decode::<T>(tombstone), Err(CodecError::Tombstone)));
+    }
+
+    #[test]
+    fn foreign_types_are_payloads() {
+        check(&String::from("é"), "é".as_bytes(), "string");
+        check(&"", b"", "string");
+        check(&vec![0xffu8, 0], &[0xff, 0], "string");
+        check(&&[0xffu8, 0][..], &[0xff, 0], "string");
+        check(&::bytes::Bytes::from_static(b"a"), b"a", "string");
+        check(&-2i32, &[255, 255, 255, 254], "integer");
+        check(&1i64, &[0, 0, 0, 0, 0, 0, 0, 1], "integer");
+        check(&u32::MAX, &[255; 4], "integer");
+        check(&256u64, &[0, 0, 0, 0, 0, 0, 1, 0], "integer");
+        check(&LexoInt64(1), &[1, 0, 0, 0, 0, 0, 0, 0, 1], "integer");
+    }
+
+    #[derive(Debug, PartialEq, streams_derive::EventCodec)]
+    #[codec(bytes)]
+    struct Blob<'a>(Cow<'a, [u8]>);
+
+    impl<'a> From<&'a [u8]> for Blob<'a> {
+        fn from(bytes: &'a [u8]) -> Self {
+            Self(bytes.into())
+        }
+    }
+
+    impl AsRef<[u8]> for Blob<'_> {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[derive(Debug, PartialEq, streams_derive::EventCodec)]
+    #[codec(string)]
+    struct Name(String);
+
+    impl From<&str> for Name {
+        fn from(text: &str) -> Self {
+            Self(text.to_owned())
+        }
+    }
+
+    impl AsRef<str> for Name {
+        fn as_ref(&self) -> &str {
+            &self.0
+        }
+    }
+
+    #[derive(Debug, PartialEq, streams_derive::EventCodec)]
+    #[codec(transparent)]
+    struct Count {
+        count: i64,
+    }
+
+    #[derive(Debug, PartialEq, streams_derive::EventCodec)]
+    #[codec(transparent)]
+    struct Line<'a>(&'a str);
+
+    #[derive(
+        Debug,
+        PartialEq,
+        streams_derive::EventCodec,
+        serde::Serialize,
+        serde::Deserialize,
+        schemars::JsonSchema,
+    )]
+    struct Pair<T, const N: usize> {
+        one: T,
+        two: T,
+    }
+
+    #[test]
+    fn derived_payloads_go_by_their_codec() {
+        check(&Blob(b"\xff".into()), b"\xff", "string");
+        check(&Name("a".to_owned()), b"a", "string");
+        check(&Count { count: 1 }, &[0, 0, 0, 0, 0, 0, 0, 1], "integer");
+        check(&Line("a"), b"a", "string");
+        let mut out = vec![];
+        encode(&Pair::<u8, 3> { one: 1, two: 2 }, &mut out).expect("it has a form");
+        assert_eq!(out, br#"{"one":1,"two":2}"#);
+    }
+
+    #[test]
+    fn what_is_no_text_says_so() {
+        let encoded = Encoded { value: Some(b"a\xff"), headers: &NO_HEADERS };
+        for message in [
+            decode::<String>(encoded).expect_err("no text").to_string(),
+            decode::<&str>(encoded).expect_err("no text").to_string(),
+            String::decode_key(b"a\xff").expect_err("no text").to_string(),
+        ] {
+            assert!(message.contains("is not UTF-8"), "{message}");
+        }
+    }
 }

@@ -11,9 +11,20 @@ use crate::record::{Outputs, RECORD_TYPE_HEADER};
 /// A topic with its contract and its key: what may be sent there is a matter of types.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// use streams_core::prelude::*;
+///
+/// #[derive(Events)]
+/// enum NotifyEvents {
+///     Notified(String),
+/// }
+///
 /// static NOTIFIED: Topic<NotifyEvents> = Topic::new("notified");
-/// ctx.forward(&NOTIFIED, &contact.id, NotifyEvents::Notified(..))?;
+///
+/// fn notify(ctx: &mut EventContext<NoStore>, id: &str) -> Result<()> {
+///     ctx.forward(&NOTIFIED, id, NotifyEvents::Notified("by mail".to_owned()))
+/// }
+/// # fn main() {}
 /// ```
 pub struct Topic<E, K = String> {
     name: Cow<'static, str>,

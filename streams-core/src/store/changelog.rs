@@ -3,6 +3,7 @@
 //! A derived store has one changelog topic for all its tables, and compaction goes by the key
 //! alone. So a table's keys are prefixed with its name and a zero byte: `contacts\0123`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::codec::CodecError;
@@ -70,18 +71,21 @@ pub struct Change<'a> {
     pub headers: &'a Headers,
 }
 
-/// The table's name and the key within the table, from a key that [`Changelog::table_change`]
-/// wrote.
+impl Change<'_> {
+    /// An error that says where in the changelog it is.
+    pub fn error(&self, reason: impl fmt::Display) -> CodecError {
+        let reason = format!("its record at offset {}: {reason}", self.offset);
+        CodecError::Decode { what: "the changelog", reason }
+    }
+}
+
+/// The table's name and the key within the table, from a key of [`Changelog::table_change`].
 ///
 /// # Errors
 /// If the key has no table's name.
 pub fn split_table_key<'a>(change: &Change<'a>) -> Result<(&'a [u8], &'a [u8]), CodecError> {
     let end = change.key.iter().position(|byte| *byte == NAME_END).ok_or_else(|| {
-        CodecError::decode::<Change<'_>>(format_args!(
-            "the changelog's record at offset {} has no table name before its key: \
-             is the topic another application's?",
-            change.offset
-        ))
+        change.error("no table's name before its key: is the topic another application's?")
     })?;
     Ok((&change.key[..end], &change.key[end + 1..]))
 }

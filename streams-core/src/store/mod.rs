@@ -9,13 +9,14 @@
 //! Pure: no async, no clock, no client.
 
 mod changelog;
-mod ordered;
+mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 mod undo;
 
 pub use self::changelog::{Change, Changelog, split_table_key};
-pub use self::ordered::OrderedTable;
-pub use self::table::Table;
+pub use self::table::{OrderedTable, Table};
 pub use self::undo::UndoLog;
 use crate::codec::CodecError;
 use crate::record::TopicPartition;
@@ -36,6 +37,90 @@ impl EventSeq {
 
 /// The state of one partition. `#[derive(StateStore)]` on a struct of tables, or written by hand
 /// for other structures (trees, heaps, disk), with [`UndoLog`] to help.
+///
+/// The derive writes each call through to every table. A table's name, which prefixes its keys in
+/// the changelog, is its field's, or what `#[table("..")]` says: so a field can be renamed and the
+/// table keeps its rows. A change of a table that the store doesn't have any more is an error at
+/// the next start, not a loss.
+///
+/// # Examples
+/// ```
+/// use streams_core::prelude::*;
+///
+/// #[derive(StateStore)]
+/// struct ContactStore {
+///     emails: Table<String, String>,
+///     #[table("by_age")]
+///     ages: OrderedTable<u32, String>,
+/// }
+/// ```
+///
+/// By hand, a running total that remembers its former values:
+/// ```
+/// use streams_core::codec::CodecError;
+/// use streams_core::prelude::*;
+/// use streams_core::record::TopicPartition;
+/// use streams_core::store::{Change, Changelog, EventSeq, UndoLog};
+///
+/// #[derive(Default)]
+/// struct Total {
+///     total: i64,
+///     former: UndoLog<i64>,
+/// }
+///
+/// impl Total {
+///     fn add(&mut self, amount: i64) {
+///         self.former.push(self.total);
+///         self.total += amount;
+///     }
+/// }
+///
+/// impl StateStore for Total {
+///     fn create(_: &TopicPartition) -> Self {
+///         Self::default()
+///     }
+///
+///     fn drain_changes(
+///         &mut self,
+///         event: EventSeq,
+///         changelog: &mut Changelog<'_>,
+///     ) -> Result<(), CodecError> {
+///         if self.former.pending().len() > 0 {
+///             let mut record = changelog.record();
+///             record.key_with(|out| {
+///                 out.extend_from_slice(b"total");
+///                 Ok::<_, CodecError>(())
+///             })?;
+///             record.value_with(|out| streams_core::codec::encode(&self.total, out))?;
+///             record.finish();
+///         }
+///         self.former.assign(event);
+///         Ok(())
+///     }
+///
+///     fn undo_from(&mut self, event: EventSeq) {
+///         while let Some(former) = self.former.pop_from(event) {
+///             self.total = former;
+///         }
+///     }
+///
+///     fn commit_before(&mut self, event: EventSeq) {
+///         self.former.commit_before(event);
+///     }
+///
+///     fn restore(&mut self, change: Change<'_>) -> Result<(), CodecError> {
+///         let total = change.value.and_then(|value| value.try_into().ok());
+///         let total = total.ok_or_else(|| change.error("not a total of eight bytes"))?;
+///         self.total = i64::from_be_bytes(total);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut ctx = streams_core::testing::context::<Total>();
+/// ctx.store.add(5);
+/// ctx.store.undo_from(EventSeq(0));
+/// assert_eq!(ctx.store.total, 0);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a state store",
     label = "should be a struct with `#[derive(StateStore)]`"
@@ -121,9 +206,6 @@ impl StateStore for NoStore {
     fn commit_before(&mut self, _: EventSeq) {}
 
     fn restore(&mut self, change: Change<'_>) -> Result<(), CodecError> {
-        Err(CodecError::decode::<Self>(format_args!(
-            "the changelog has a record at offset {}, and the application keeps no state",
-            change.offset
-        )))
+        Err(change.error("the application keeps no state (`store = NoStore`)"))
     }
 }

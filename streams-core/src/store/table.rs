@@ -1,71 +1,131 @@
-//! A table: keys and values, in no order.
+//! Tables: keys and values that log their own changes.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeBounds;
 
+use super::rows::{Lookup, Rows};
 use super::{Changelog, EventSeq, StoreField, UndoLog};
-use crate::codec::Encoded;
-use crate::codec::{CodecError, EventCodec, KeyCodec, decode, encode};
+use crate::codec::{CodecError, Encoded, EventCodec, KeyCodec, decode, encode};
 use crate::record::Headers;
 
 /// Keys and values of one partition, in memory, in no order.
 ///
 /// Every change is logged by the table itself, in the transaction of the event that makes it, and
 /// undone if that transaction is aborted.
+///
+/// # Examples
+/// ```
+/// use streams_core::prelude::*;
+///
+/// #[derive(StateStore)]
+/// struct Inventory {
+///     stock: Table<String, u64>,
+/// }
+///
+/// let mut ctx = streams_core::testing::context::<Inventory>();
+/// let stock = &mut ctx.store.stock;
+/// stock.put("apple".to_owned(), 3);
+/// stock.update("pear".to_owned(), |count| *count += 1);
+/// assert_eq!((stock.get("apple"), stock.get("pear")), (Some(&3), Some(&1)));
+/// assert_eq!(stock.remove("apple"), Some(&3));
+/// assert_eq!(stock.remove("apple"), None);
+/// ```
 #[derive(Debug)]
-pub struct Table<K, V> {
+pub struct Table<K, V, R = HashMap<K, V>> {
     name: &'static str,
-    rows: HashMap<K, V>,
+    rows: R,
     undo: UndoLog<(K, Option<V>)>,
 }
 
-impl<K: Hash + Eq + Clone, V> Table<K, V> {
+/// A [`Table`] in the order of its keys, with [`range`](Table::range) scans.
+///
+/// # Examples
+/// ```
+/// use streams_core::prelude::*;
+///
+/// #[derive(StateStore)]
+/// struct Reminders {
+///     due: OrderedTable<u64, String>,
+/// }
+///
+/// let mut ctx = streams_core::testing::context::<Reminders>();
+/// let due = &mut ctx.store.due;
+/// due.put(1_700, "call Billy".to_owned());
+/// due.put(1_900, "call Bob".to_owned());
+/// let now: Vec<u64> = due.range(..=1_800).map(|(at, _)| *at).collect();
+/// assert_eq!(now, [1_700]);
+/// assert_eq!(due.last(), Some((&1_900, &"call Bob".to_owned())));
+/// ```
+pub type OrderedTable<K, V> = Table<K, V, BTreeMap<K, V>>;
+
+/// Up to so many changes of one event are searched for duplicates without an allocation.
+const SCAN_CHANGES_MAX: usize = 8;
+
+impl<K, V, R: Rows<Key = K, Value = V>> Table<K, V, R> {
     /// The value of `key`.
-    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub fn get<Q: ?Sized>(&self, key: &Q) -> Option<&V>
     where
-        K: Borrow<Q>,
+        R: Lookup<Q>,
     {
-        self.rows.get(key)
+        self.rows.get_key_value(key).map(|(_, value)| value)
     }
 
     /// Whether `key` has a value.
-    pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    pub fn contains_key<Q: ?Sized>(&self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
+        R: Lookup<Q>,
     {
-        self.rows.contains_key(key)
+        self.rows.get_key_value(key).is_some()
     }
 
-    /// Gives `key` the value `value`.
-    pub fn put(&mut self, key: K, value: V) {
-        let former = self.rows.insert(key.clone(), value);
-        self.undo.push((key, former));
-    }
-
-    /// Takes `key` away. `None` if it was not there; then nothing changes.
-    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    /// Gives `key` the value `value`, and returns its former one.
+    pub fn put(&mut self, key: K, value: V) -> Option<&V>
     where
-        K: Borrow<Q>,
-        V: Clone,
+        K: Clone,
+    {
+        let former = self.rows.insert(key.clone(), value);
+        self.remember(key, former)
+    }
+
+    /// Takes `key` away, and returns its value. `None` if it was not there; then nothing changes.
+    pub fn remove<Q: ?Sized>(&mut self, key: &Q) -> Option<&V>
+    where
+        R: Lookup<Q>,
     {
         let (key, value) = self.rows.remove_entry(key)?;
-        self.undo.push((key, Some(value.clone())));
-        Some(value)
+        self.remember(key, Some(value))
     }
 
     /// Changes the value of `key` in place; one that is not there starts as the default.
-    pub fn update<R>(&mut self, key: K, change: impl FnOnce(&mut V) -> R) -> R
+    pub fn update<T>(&mut self, key: K, change: impl FnOnce(&mut V) -> T) -> T
     where
+        R: Lookup<K>,
+        K: Clone,
         V: Clone + Default,
     {
-        let former = self.rows.get(&key).cloned();
-        self.undo.push((key.clone(), former));
-        change(self.rows.entry(key).or_default())
+        if let Some(value) = self.rows.get_mut(&key) {
+            self.undo.push((key, Some(value.clone())));
+            return change(value);
+        }
+        self.undo.push((key.clone(), None));
+        change(self.rows.get_or_insert(key, V::default()))
     }
 
-    /// All rows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    /// Changes the value of `key` in place. `None` if it was not there; then nothing changes.
+    pub fn modify<Q: ?Sized, T>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> T) -> Option<T>
+    where
+        R: Lookup<Q>,
+        K: Clone,
+        V: Clone,
+    {
+        let (found, former) = self.rows.get_key_value(key)?;
+        self.undo.push((found.clone(), Some(former.clone())));
+        self.rows.get_mut(key).map(change)
+    }
+
+    /// All rows; an [`OrderedTable`]'s in the order of their keys, or backwards.
+    pub fn iter(&self) -> R::Iter<'_> {
         self.rows.iter()
     }
 
@@ -76,17 +136,82 @@ impl<K: Hash + Eq + Clone, V> Table<K, V> {
 
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 0
+    }
+
+    /// Keeps what a change replaced, and shows it.
+    fn remember(&mut self, key: K, former: Option<V>) -> Option<&V> {
+        self.undo.push((key, former));
+        self.undo.last()?.1.as_ref()
     }
 }
 
-impl<K, V> StoreField for Table<K, V>
+impl<'a, K, V, R: Rows<Key = K, Value = V>> IntoIterator for &'a Table<K, V, R> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = R::Iter<'a>;
+
+    fn into_iter(self) -> R::Iter<'a> {
+        self.iter()
+    }
+}
+
+impl<K: Ord, V> OrderedTable<K, V> {
+    /// The rows whose keys lie in `range`, in the order of their keys.
+    ///
+    /// # Panics
+    /// If the range ends before it starts, as [`BTreeMap::range`].
+    pub fn range<Q: Ord + ?Sized>(
+        &self,
+        range: impl RangeBounds<Q>,
+    ) -> impl DoubleEndedIterator<Item = (&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.range(range)
+    }
+
+    /// The row with the least key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.rows.first_key_value()
+    }
+
+    /// The row with the greatest key.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        self.rows.last_key_value()
+    }
+}
+
+impl<K, V, R> Table<K, V, R>
 where
-    K: KeyCodec + Hash + Eq + Clone + Send + 'static,
+    K: KeyCodec + Eq,
+    V: for<'a> EventCodec<'a>,
+    R: Rows<Key = K, Value = V> + Lookup<K>,
+{
+    /// Logs `keys`, each once, with the values that they have now.
+    fn log<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k K>,
+        changelog: &mut Changelog<'_>,
+    ) -> Result<(), CodecError>
+    where
+        K: 'k,
+    {
+        for key in keys {
+            let value = self.get(key).map(|value| |out: &mut Vec<u8>| encode(value, out));
+            changelog.table_change(self.name, |out| key.encode_key(out), value)?;
+        }
+        Ok(())
+    }
+}
+
+impl<K, V, R> StoreField for Table<K, V, R>
+where
+    K: KeyCodec + Eq + Send + 'static,
     V: for<'a> EventCodec<'a> + Send + 'static,
+    R: Rows<Key = K, Value = V> + Lookup<K> + Send + 'static,
 {
     fn create(name: &'static str) -> Self {
-        Self { name, rows: HashMap::new(), undo: UndoLog::default() }
+        Self { name, rows: R::default(), undo: UndoLog::default() }
     }
 
     fn drain_changes(
@@ -94,9 +219,12 @@ where
         event: EventSeq,
         changelog: &mut Changelog<'_>,
     ) -> Result<(), CodecError> {
-        for (key, _) in self.undo.pending() {
-            let value = self.rows.get(key).map(|value| |out: &mut Vec<u8>| encode(value, out));
-            changelog.table_change(self.name, |out| key.encode_key(out), value)?;
+        let keys = || self.undo.pending().map(|(key, _)| key);
+        if keys().len() <= SCAN_CHANGES_MAX {
+            let is_first = |(at, key): &(usize, &K)| !keys().take(*at).any(|other| other == *key);
+            self.log(keys().enumerate().filter(is_first).map(|(_, key)| key), changelog)?;
+        } else {
+            self.log(R::distinct(keys()), changelog)?;
         }
         self.undo.assign(event);
         Ok(())
@@ -106,7 +234,7 @@ where
         while let Some((key, former)) = self.undo.pop_from(event) {
             match former {
                 Some(value) => drop(self.rows.insert(key, value)),
-                None => drop(self.rows.remove(&key)),
+                None => drop(self.rows.remove_entry(&key)),
             }
         }
     }
@@ -118,7 +246,7 @@ where
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         let key = K::decode_key(key)?;
         if value.is_none() {
-            self.rows.remove(&key);
+            self.rows.remove_entry(&key);
             return Ok(());
         }
         let value = decode(Encoded { value, headers: &Headers::default() })?;

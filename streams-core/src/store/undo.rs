@@ -27,6 +27,11 @@ impl<C> UndoLog<C> {
         self.pending += 1;
     }
 
+    /// The latest change.
+    pub fn last(&self) -> Option<&C> {
+        self.changes.back().map(|(_, change)| change)
+    }
+
     /// The changes since the last [`UndoLog::assign`], in order.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = &C> {
         self.changes.iter().skip(self.changes.len() - self.pending).map(|(_, change)| change)

@@ -1,0 +1,11 @@
+//! What an application names: `use streams_core::prelude::*;`.
+
+pub use std::time::SystemTime;
+
+pub use crate::handler::ExecutionState::{Complete, Incomplete};
+pub use crate::handler::{EventContext, EventSource, ExecutionState, Result, Topic};
+pub use crate::record::Record;
+pub use crate::store::{NoStore, OrderedTable, Table};
+pub use crate::{
+    EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
+};

@@ -1,0 +1,209 @@
+//! GKES's example program, declared: contacts are created, notified and deleted.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::handler::{Outcome, Route};
+use streams_core::prelude::*;
+use streams_core::record::TopicPartition;
+use streams_core::testing::{self, Partition};
+
+type ContactId = String;
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+struct Contact {
+    id: ContactId,
+    phone_number: String,
+    email: String,
+    first_name: String,
+    last_name: String,
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+struct NotifyContactEvent {
+    contact_id: ContactId,
+    notification_type: String,
+}
+
+#[derive(Events)]
+#[expect(clippy::enum_variant_names, reason = "they are the record types")]
+enum ContactEvent {
+    CreateContact(Contact),
+    #[event("contact.deleted.v1")]
+    DeleteContact(Contact),
+    NotifyContact(NotifyContactEvent),
+}
+
+#[derive(Events)]
+enum MailEvent {
+    SendMail(String),
+}
+
+#[derive(StateStore)]
+struct ContactStore {
+    contacts: Table<ContactId, Contact>,
+    notified: Table<ContactId, u64>,
+}
+
+static CONTACTS: Topic<ContactEvent> = Topic::new("contacts");
+static MAILS: Topic<MailEvent> = Topic::new("mails");
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("CreateContact")]
+    fn create(ctx: &mut EventContext<ContactStore>, contact: Contact) -> Result<ExecutionState> {
+        let is_nameless = contact.first_name.is_empty();
+        ctx.store.contacts.put(contact.id.clone(), contact);
+        if is_nameless {
+            return ctx.fail("a contact needs a name");
+        }
+        Ok(Complete)
+    }
+
+    #[event_handler("contact.deleted.v1")]
+    fn delete(ctx: &mut EventContext<ContactStore>, contact: Contact) -> Result<ExecutionState> {
+        ctx.store.contacts.remove(&contact.id);
+        Ok(Complete)
+    }
+
+    #[event_handler("NotifyContact")]
+    fn notify(
+        ctx: &mut EventContext<ContactStore>,
+        event: NotifyContactEvent,
+    ) -> Result<ExecutionState> {
+        let Some(contact) = ctx.store.contacts.get(&event.contact_id) else {
+            return Ok(Complete);
+        };
+        let email = contact.email.clone();
+        ctx.store.notified.update(event.contact_id.clone(), |count| *count += 1);
+        ctx.forward(&MAILS, &event.contact_id, MailEvent::SendMail(email))?;
+        Ok(Complete)
+    }
+
+    #[interjection(every = "1s", jitter = "100ms")]
+    fn sweep(ctx: &mut EventContext<ContactStore>, _at: SystemTime) -> Result<ExecutionState> {
+        assert!(ctx.is_interjection());
+        let contacts = ctx.store.contacts.len();
+        ctx.store.notified.put("sweeps".to_owned(), contacts as u64);
+        Ok(Complete)
+    }
+}
+
+fn billy() -> Contact {
+    Contact {
+        id: "123".into(),
+        phone_number: "+18005551212".into(),
+        email: "billy@bob.com".into(),
+        first_name: "Billy".into(),
+        last_name: "Bob".into(),
+    }
+}
+
+fn notify() -> ContactEvent {
+    ContactEvent::NotifyContact(NotifyContactEvent {
+        contact_id: "123".into(),
+        notification_type: "email".into(),
+    })
+}
+
+fn text(bytes: Option<&[u8]>) -> &str {
+    std::str::from_utf8(bytes.unwrap_or_default()).expect("text")
+}
+
+#[test]
+fn the_contacts_program_runs() {
+    let mut partition = Partition::<contacts::Source>::new();
+    let events = [
+        ContactEvent::CreateContact(billy()),
+        notify(),
+        ContactEvent::DeleteContact(billy()),
+        notify(),
+    ];
+    for event in events {
+        assert_eq!(partition.send(&CONTACTS, "123", event).unwrap(), Complete);
+    }
+    assert!(partition.store().contacts.is_empty());
+    assert_eq!(partition.store().notified.get("123"), Some(&1), "the second had no contact");
+
+    let [mail] = partition.outputs() else { panic!("one mail: {:?}", partition.outputs()) };
+    assert_eq!((&**mail.topic_partition().topic(), mail.record_type()), ("mails", "SendMail"));
+    assert_eq!((text(mail.key()), text(mail.value())), ("123", "billy@bob.com"));
+
+    let log = partition.changelog().iter().map(|change| (text(change.key()), change.value()));
+    let created = serde_json::to_vec(&billy()).unwrap();
+    let once = 1u64.to_be_bytes();
+    assert!(log.eq([
+        ("contacts\x00123", Some(&created[..])),
+        ("notified\x00123", Some(&once[..])),
+        ("contacts\x00123", None),
+    ]));
+    let restarted = partition.restarted().unwrap();
+    assert!(restarted.store().contacts.is_empty());
+    assert_eq!(restarted.store().notified.get("123"), Some(&1));
+}
+
+#[test]
+fn the_routing_table_is_data() {
+    let routes = [
+        ("CreateContact", "Contact", "contacts::create"),
+        ("contact.deleted.v1", "Contact", "contacts::delete"),
+        ("NotifyContact", "NotifyContactEvent", "contacts::notify"),
+    ]
+    .map(|(record_type, payload, handler)| Route { record_type, payload, handler });
+    assert_eq!(contacts::Source::routes(), routes);
+    let [sweep] = contacts::Source::TABLE.interjections else { panic!("one interjection") };
+    assert_eq!((sweep.name, sweep.every.as_millis()), ("contacts::sweep", 1_000));
+    assert_eq!(sweep.jitter.as_millis(), 100);
+}
+
+#[test]
+fn an_interjection_is_an_event() {
+    let mut partition = Partition::<contacts::Source>::new();
+    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
+    let at = SystemTime::UNIX_EPOCH;
+    assert_eq!(partition.interject("sweep", at).unwrap(), Complete);
+    assert_eq!(partition.store().notified.get("sweeps"), Some(&1));
+    assert_eq!(partition.changelog().len(), 2);
+}
+
+#[test]
+fn what_has_no_route_or_no_payload_is_told_apart() {
+    let mut ctx = testing::context();
+    let record = |record_type: &str, value: &'static [u8]| {
+        Record::new(TopicPartition::new("contacts", 0), 0)
+            .with_record_type(record_type)
+            .with_value(value)
+    };
+    let mut dispatch = |record: Record| contacts::Source::dispatch(&mut ctx, &record);
+    assert!(matches!(dispatch(record("Nope", b"{}")), Outcome::Unrouted));
+    assert!(matches!(dispatch(record("DeleteContact", b"{}")), Outcome::Unrouted), "the variant");
+    assert!(matches!(dispatch(record("CreateContact", b"{")), Outcome::Undecodable(_)));
+    let tombstone = Record::new(TopicPartition::new("contacts", 0), 0);
+    let tombstone = tombstone.with_record_type("CreateContact");
+    let Outcome::Undecodable(error) = dispatch(tombstone) else { panic!("no payload") };
+    assert!(error.to_string().contains("tombstone"), "{error}");
+}
+
+#[test]
+fn a_handler_that_fails_leaves_no_trace() {
+    let mut partition = Partition::<contacts::Source>::new();
+    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
+    let nameless = Contact { first_name: String::new(), ..billy() };
+    let error = partition.send(&CONTACTS, "9", ContactEvent::CreateContact(nameless)).unwrap_err();
+    assert_eq!(error.to_string(), "a contact needs a name");
+    assert_eq!(partition.store().contacts.get("123"), Some(&billy()));
+    assert_eq!((partition.changelog().len(), partition.outputs().len()), (1, 0));
+}
+
+#[test]
+fn the_contract_is_a_schema() {
+    let schema = ContactEvent::schemas();
+    let deleted = &schema["properties"]["contact.deleted.v1"];
+    assert_eq!(deleted["$ref"], "#/$defs/Contact");
+    assert_eq!(schema["$defs"]["Contact"]["properties"]["email"]["type"], "string");
+    assert_eq!(
+        ContactEvent::RECORD_TYPES,
+        ["CreateContact", "contact.deleted.v1", "NotifyContact"]
+    );
+}

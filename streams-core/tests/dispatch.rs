@@ -1,0 +1,230 @@
+//! How records find their handlers: borrowed payloads, headers that come twice, both forms of a
+//! source, completers, and no allocation on the way.
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::handler::Outcome;
+use streams_core::prelude::*;
+use streams_core::record::{Headers, RECORD_TYPE_HEADER, TopicPartition};
+use streams_core::testing::{self, Partition};
+
+thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
+
+struct Counting;
+
+// SAFETY: every call is forwarded to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations(run: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    run();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct Reading<'a> {
+    sensor: &'a str,
+    #[serde(borrow)]
+    note: Cow<'a, str>,
+}
+
+#[derive(Events)]
+enum Readings<'a> {
+    Reading(Reading<'a>),
+    Line(&'a str),
+    Blob(&'a [u8]),
+    #[event("count.v1")]
+    Count(i64),
+}
+
+static READINGS: Topic<Readings<'static>> = Topic::new("readings");
+
+/// The list form: the handlers stand anywhere in the crate.
+#[event_source(
+    events = Readings<'_>,
+    store = NoStore,
+    handlers = [reading, elsewhere::line, elsewhere::blob, count],
+)]
+struct ReadingSource;
+
+#[event_handler("Reading")]
+fn reading(_: &mut EventContext<NoStore>, reading: Reading<'_>) -> Result<ExecutionState> {
+    assert_eq!((reading.sensor, &*reading.note), ("a", "b"));
+    assert!(matches!(reading.note, Cow::Borrowed(_)));
+    Ok(Complete)
+}
+
+mod elsewhere {
+    use streams_core::prelude::*;
+
+    #[event_handler("Line")]
+    pub(super) fn line(ctx: &mut EventContext<NoStore>, line: &str) -> Result<ExecutionState> {
+        let value = ctx.input().and_then(Record::value);
+        assert_eq!(value, Some(line.as_bytes()));
+        Ok(if line.is_empty() { Incomplete } else { Complete })
+    }
+
+    #[event_handler("Blob")]
+    pub(super) fn blob(_: &mut EventContext<NoStore>, blob: &[u8]) -> ExecutionState {
+        assert_eq!(blob, [0xff, 0x00]);
+        Complete
+    }
+}
+
+#[event_handler("count.v1")]
+fn count(_: &mut EventContext<NoStore>, count: i64) -> Result<ExecutionState> {
+    Ok(if count > 0 { Complete } else { Incomplete })
+}
+
+fn record(event: Readings<'_>) -> Record {
+    testing::record(&READINGS, "key", event).expect("it has a form")
+}
+
+#[test]
+fn payloads_borrow_from_the_record() {
+    let mut ctx = testing::context();
+    let mut dispatch = |event| ReadingSource::dispatch(&mut ctx, &record(event));
+    let reading = Readings::Reading(Reading { sensor: "a", note: "b".into() });
+    assert!(matches!(dispatch(reading), Outcome::Complete));
+    assert!(matches!(dispatch(Readings::Blob(&[0xff, 0x00])), Outcome::Complete));
+    let decoded = record(Readings::Line("one"));
+    assert!(matches!(Readings::decode(&decoded), Ok(Some(Readings::Line("one")))));
+    assert!(matches!(Partition::<ReadingSource>::new().process(&decoded), Ok(Complete)));
+}
+
+#[test]
+fn text_that_is_not_utf8_is_not_decoded() {
+    let record = Record::new(TopicPartition::new("readings", 0), 0)
+        .with_record_type("Line")
+        .with_value(&[b'a', 0xff][..]);
+    let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+    let Outcome::Undecodable(error) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("the value is not UTF-8"), "{error}");
+}
+
+#[test]
+fn of_two_record_types_the_first_counts() {
+    let header = |name: &'static str| (RECORD_TYPE_HEADER, Some(name.as_bytes()));
+    let record = Record::new(TopicPartition::new("readings", 0), 0)
+        .with_headers(Headers::from_pairs([("other", None), header("count.v1"), header("Line")]))
+        .with_value(1i64.to_be_bytes().to_vec());
+    let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+    assert!(matches!(outcome, Outcome::Complete));
+}
+
+#[test]
+fn no_record_type_is_no_route() {
+    let record = Record::new(TopicPartition::new("readings", 0), 0).with_value(&b"1"[..]);
+    let null = Headers::from_pairs([(RECORD_TYPE_HEADER, None)]);
+    for record in [record.clone(), record.with_headers(null)] {
+        let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+        assert!(matches!(outcome, Outcome::Unrouted), "{outcome:?}");
+    }
+}
+
+#[test]
+fn dispatch_allocates_nothing() {
+    let mut ctx = testing::context();
+    let reading = record(Readings::Reading(Reading { sensor: "a", note: "b".into() }));
+    let count = record(Readings::Count(7));
+    for record in [&reading, &count] {
+        let mut outcome = None;
+        let allocations = allocations(|| outcome = Some(ReadingSource::dispatch(&mut ctx, record)));
+        assert_eq!(allocations, 0, "{record:?}");
+        assert!(matches!(outcome, Some(Outcome::Complete)));
+    }
+}
+
+#[derive(StateStore)]
+struct Sums {
+    sums: Table<String, i64>,
+}
+
+#[derive(Events)]
+enum Numbers {
+    Add(i64),
+    #[event("sub.v1")]
+    Sub(i64),
+}
+
+static NUMBERS: Topic<Numbers> = Topic::new("numbers");
+
+/// The module form, with a handler of its own from elsewhere and one for the rest.
+#[event_source(events = Numbers, store = Sums, handlers = [tick])]
+mod numbers {
+    use super::*;
+
+    #[event_handler("Add")]
+    fn add(ctx: &mut EventContext<Sums>, number: i64) -> Result<ExecutionState> {
+        let completer = ctx.completer();
+        let work = std::thread::spawn(move || {
+            completer.complete(move |ctx| {
+                let Some(key) = ctx.key()? else { return ctx.fail("no key") };
+                ctx.store.sums.update(key, |sum| *sum += number);
+                Ok(Complete)
+            });
+        });
+        work.join().expect("it doesn't panic");
+        Ok(Incomplete)
+    }
+
+    #[default_handler]
+    fn rest(ctx: &mut EventContext<Sums>, record: &Record) -> Result<ExecutionState> {
+        ctx.store.sums.put(record.record_type().to_owned(), -1);
+        Ok(Complete)
+    }
+}
+
+#[interjection(every = "250ms")]
+fn tick(ctx: &mut EventContext<Sums>, at: SystemTime) -> Result<ExecutionState> {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    ctx.store.sums.put("ticked".to_owned(), seconds.cast_signed());
+    Ok(Complete)
+}
+
+#[test]
+fn a_completer_finishes_an_event_from_any_thread() {
+    let mut partition = Partition::<numbers::Source>::new();
+    assert_eq!(partition.send(&NUMBERS, "a", Numbers::Add(3)).unwrap(), Incomplete);
+    assert_eq!(partition.store().sums.get("a"), None);
+    assert_eq!(partition.run_completions().unwrap(), [Complete]);
+    assert!(partition.run_completions().unwrap().is_empty());
+    assert_eq!(partition.store().sums.get("a"), Some(&3));
+}
+
+#[test]
+fn the_default_handler_takes_the_rest() {
+    let mut partition = Partition::<numbers::Source>::new();
+    assert_eq!(partition.send(&NUMBERS, "a", Numbers::Sub(3)).unwrap(), Complete);
+    let reading = record(Readings::Count(1));
+    assert_eq!(partition.process(&reading).unwrap(), Complete);
+    let sums = &partition.store().sums;
+    assert_eq!((sums.get("sub.v1"), sums.get("count.v1")), (Some(&-1), Some(&-1)));
+}
+
+#[test]
+fn listed_and_collected_handlers_mix() {
+    let names: Vec<_> = numbers::Source::TABLE.interjections.iter().map(|i| i.name).collect();
+    assert_eq!(names, ["tick"]);
+    let mut partition = Partition::<numbers::Source>::new();
+    let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7);
+    partition.interject("tick", at).unwrap();
+    assert_eq!(partition.store().sums.get("ticked"), Some(&7));
+}

@@ -1,0 +1,31 @@
+//! The event before the context.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("CreateContact")]
+    fn create(_: Contact, _: &mut EventContext<ContactStore>) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("contact.deleted.v1")]
+    fn delete(_: &mut EventContext<ContactStore>, _: DeleteContact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("NotifyContact")]
+    fn notify(_: &mut EventContext<ContactStore>, _: Notification) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

@@ -1,0 +1,32 @@
+//! A mistake in a handler's body is rustc's to report.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("CreateContact")]
+    fn create(_: &mut EventContext<ContactStore>, _: Contact) -> Result<ExecutionState> {
+        let number: u32 = "one";
+        Ok(Complete)
+    }
+
+    #[event_handler("contact.deleted.v1")]
+    fn delete(_: &mut EventContext<ContactStore>, _: DeleteContact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("NotifyContact")]
+    fn notify(_: &mut EventContext<ContactStore>, _: Notification) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

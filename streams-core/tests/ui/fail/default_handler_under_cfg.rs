@@ -1,0 +1,32 @@
+//! The default handler is configured away, and a record type needs it.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("CreateContact")]
+    fn create(_: &mut EventContext<ContactStore>, _: Contact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("contact.deleted.v1")]
+    fn delete(_: &mut EventContext<ContactStore>, _: DeleteContact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[cfg(windows)]
+    #[default_handler]
+    fn rest(_: &mut EventContext<ContactStore>, _: &Record) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

@@ -1,0 +1,1 @@
+//! Not seen by the macro of `file_module.rs`.

@@ -1,0 +1,24 @@
+//! One interjection twice in the list: it would run twice as often.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore, handlers = [rest, sweep, sweep])]
+struct Source;
+
+#[default_handler]
+fn rest(_: &mut EventContext<ContactStore>, _: &Record) -> Result<ExecutionState> {
+    Ok(Complete)
+}
+
+#[interjection(every = "1s")]
+fn sweep(_: &mut EventContext<ContactStore>, _: SystemTime) -> Result<ExecutionState> {
+    Ok(Complete)
+}
+
+fn main() {
+    let _ = Source::routes();
+}

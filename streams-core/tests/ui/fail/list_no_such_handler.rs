@@ -1,0 +1,29 @@
+//! A handler whose name is misspelt.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore, handlers = [create, delete, notfy])]
+struct Source;
+
+#[event_handler("CreateContact")]
+fn create(_: &mut EventContext<ContactStore>, _: Contact) -> Result<ExecutionState> {
+    Ok(Complete)
+}
+
+#[event_handler("contact.deleted.v1")]
+fn delete(_: &mut EventContext<ContactStore>, _: DeleteContact) -> Result<ExecutionState> {
+    Ok(Complete)
+}
+
+#[event_handler("NotifyContact")]
+fn notify(_: &mut EventContext<ContactStore>, _: Notification) -> Result<ExecutionState> {
+    Ok(Complete)
+}
+
+fn main() {
+    let _ = Source::routes();
+}

@@ -1,0 +1,10 @@
+//! A record type that no header carries.
+
+use streams_core::prelude::*;
+
+#[derive(Events)]
+enum Numbers {
+    Größe(i64),
+}
+
+fn main() {}

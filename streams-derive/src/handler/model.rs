@@ -1,0 +1,225 @@
+//! A handler: what it is called with, what it returns, and when.
+
+use std::time::Duration;
+
+use syn::spanned::Spanned;
+use syn::{FnArg, LitStr, PatType, ReturnType, Signature, Type};
+
+use super::Kind;
+use super::attr::Attr;
+use crate::diagnostics::{Errors, unknown};
+use crate::duration;
+use crate::options::RawOption;
+
+/// A handler whose signature and options are right. Whether its types are is the compiler's to say.
+pub(super) struct Handler {
+    pub(super) role: Role,
+    /// `EventContext<Store>`
+    pub(super) context: Type,
+    /// The payload, `SystemTime` or `Record`.
+    pub(super) event: Type,
+    pub(super) output: Type,
+}
+
+pub(super) enum Role {
+    Event,
+    Interjection { every: Duration, jitter: Duration },
+    Default,
+}
+
+/// What goes with an async handler, which says enough by itself.
+const ASYNC_OPTIONS: [&str; 2] = ["concurrency", "key"];
+
+/// `None` if anything is wrong.
+pub(super) fn handler(
+    kind: Kind,
+    attr: &Attr,
+    sig: &Signature,
+    errors: &mut Errors,
+) -> Option<Handler> {
+    let role = role(kind, attr, sig, errors);
+    let (context, event, output) = types(kind, sig, errors)?;
+    // The attribute itself may be wrong as well.
+    let role = role.filter(|_| errors.is_empty())?;
+    Some(Handler { role, context, event, output })
+}
+
+fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option<Role> {
+    let before = errors.len();
+    let mut every = None;
+    let mut jitter = None;
+    for option in &attr.options {
+        let name = option.name.to_string();
+        match (kind, name.as_str()) {
+            (Kind::Interjection, "every") => every = duration(option, errors),
+            (Kind::Interjection, "jitter") => jitter = duration(option, errors),
+            (Kind::Interjection, wrong) => {
+                errors.at(option.name.span(), unknown("option", wrong, &["every", "jitter"]))
+            }
+            (Kind::Event, name) if sig.asyncness.is_some() && ASYNC_OPTIONS.contains(&name) => {}
+            (Kind::Event, wrong) => errors.at(
+                option.name.span(),
+                format!(
+                    "unknown option `{wrong}`\n\
+                     there are none: `#[event_handler(\"CreateContact\")]` is all of it"
+                ),
+            ),
+            (Kind::Default, wrong) => errors.at(
+                option.name.span(),
+                format!("unknown option `{wrong}`\nthere are none: write `#[default_handler]`"),
+            ),
+        }
+    }
+    if let (Some(every), Some(jitter)) = (every, jitter)
+        && jitter > every
+        && let Some(option) = attr.options.iter().find(|option| option.name == "jitter")
+    {
+        errors.at(option.value_span(), "`jitter` must not be longer than `every`");
+    }
+    match kind {
+        Kind::Event => Some(Role::Event),
+        Kind::Default => Some(Role::Default),
+        Kind::Interjection => {
+            if every.is_none() && errors.len() == before {
+                errors.at(
+                    sig.ident.span(),
+                    "how often does it run? `#[interjection(every = \"1s\")]`",
+                );
+            }
+            every.map(|every| Role::Interjection { every, jitter: jitter.unwrap_or_default() })
+        }
+    }
+}
+
+fn duration(option: &RawOption, errors: &mut Errors) -> Option<Duration> {
+    let name = option.name.to_string();
+    match syn::parse2::<LitStr>(option.value.clone()) {
+        Ok(literal) => errors.ok(duration::parse(&name, &literal)),
+        Err(_) => {
+            let form = format!("`{name}` takes a duration in quotes: `{name} = \"1s\"`");
+            errors.at(option.value_span(), form);
+            None
+        }
+    }
+}
+
+/// The types of context, event and result, if the signature has the right form.
+fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<(Type, Type, Type)> {
+    let before = errors.len();
+    let form = kind.form();
+    if let Some(asyncness) = sig.asyncness {
+        errors.at(asyncness.span(), is_async(kind));
+        return None;
+    }
+    if let Some(param) = sig.generics.type_params().next() {
+        let why = "a handler can't be generic: each record type has one payload type";
+        errors.at(param.span(), why);
+    }
+    if let Some(receiver) = sig.receiver() {
+        let why = "a handler is a free function: `self` isn't there, state is in the store";
+        errors.on(receiver, format!("{why}\nwrite `{form}`"));
+        return None;
+    }
+    let (first, second) = arguments(kind, sig, errors)?;
+    let context = context(first, form, errors);
+    let event = event(kind, second, errors);
+    let output = match &sig.output {
+        ReturnType::Type(_, ty) => Some((**ty).clone()),
+        ReturnType::Default => {
+            let why = format!("`{}` returns nothing: is the event complete?", sig.ident);
+            errors.at(sig.paren_token.span.close(), format!("{why}\nwrite `{form}`"));
+            None
+        }
+    };
+    (errors.len() == before).then_some((context?, event?, output?))
+}
+
+fn is_async(kind: Kind) -> String {
+    let form = kind.form();
+    format!(
+        "a handler can't be `async`: it owns its partition's store while it runs\n\
+         write `{form}`; take `let completer = ctx.completer();` into the work, return \
+         `Ok(Incomplete)`, and complete the event from any thread: \
+         `completer.complete(|ctx| Ok(Complete))`"
+    )
+}
+
+fn arguments<'a>(
+    kind: Kind,
+    sig: &'a Signature,
+    errors: &mut Errors,
+) -> Option<(&'a Type, &'a Type)> {
+    let form = kind.form();
+    let typed = |argument: &'a FnArg| match argument {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    };
+    let arguments: Vec<&PatType> = sig.inputs.iter().filter_map(typed).collect();
+    let (name, count) = (&sig.ident, arguments.len());
+    let (first, second) = match arguments.as_slice() {
+        [] | [_] => {
+            let why = format!("`{name}` takes too few arguments ({count} of 2)");
+            errors.at(sig.paren_token.span.join(), format!("{why}\nwrite `{form}`"));
+            return None;
+        }
+        [first, second] => (&*first.ty, &*second.ty),
+        [_, _, third, ..] => {
+            let why = format!("`{name}` takes too many arguments ({count} of 2)");
+            errors.on(third, format!("{why}\nwrite `{form}`"));
+            return None;
+        }
+    };
+    if let Type::Reference(second) = second
+        && second.mutability.is_some()
+        && !matches!(first, Type::Reference(first) if first.mutability.is_some())
+    {
+        let why = "the arguments are in the wrong order";
+        errors.on(&sig.inputs, format!("{why}\nwrite `{form}`"));
+        return None;
+    }
+    Some((first, second))
+}
+
+fn context(first: &Type, form: &str, errors: &mut Errors) -> Option<Type> {
+    match first {
+        Type::Reference(reference) if reference.mutability.is_some() => {
+            Some((*reference.elem).clone())
+        }
+        other => {
+            let why = "the first argument must be `&mut EventContext<Store>`";
+            errors.on(other, format!("{why}\nwrite `{form}`"));
+            None
+        }
+    }
+}
+
+fn event(kind: Kind, second: &Type, errors: &mut Errors) -> Option<Type> {
+    let form = kind.form();
+    match (kind, second) {
+        (Kind::Default, Type::Reference(reference)) => Some((*reference.elem).clone()),
+        (Kind::Default, other) => {
+            let why = "a default handler takes the raw `&Record`";
+            errors.on(other, format!("{why}\nwrite `{form}`"));
+            None
+        }
+        (Kind::Interjection, Type::Reference(reference)) => {
+            let why = "an interjection is told the time as `SystemTime`";
+            errors.on(reference, format!("{why}\nwrite `{form}`"));
+            None
+        }
+        (Kind::Event, Type::Reference(reference)) if !may_be_borrowed(&reference.elem) => {
+            errors.on(reference, format!("a handler takes its event by value\nwrite `{form}`"));
+            None
+        }
+        (Kind::Event | Kind::Interjection, other) => Some(other.clone()),
+    }
+}
+
+/// `&str` and `&[u8]` are payloads themselves.
+fn may_be_borrowed(referent: &Type) -> bool {
+    match referent {
+        Type::Slice(_) => true,
+        Type::Path(path) => path.path.is_ident("str"),
+        _ => false,
+    }
+}

@@ -1,0 +1,234 @@
+//! The routing table: one `match` on the record type, which decodes the payload and calls the
+//! handler, and the same as data.
+//!
+//! That payload and store are the right ones is checked by the conversions that the calls need
+//! anyway, through a trait for each record type with its own words. So a wrong type is said once,
+//! on the type that the user wrote.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+
+use super::attr::{Place, Row, Source};
+use super::model::{Route, Routing};
+use crate::diagnostics::Errors;
+
+pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let store = &source.store;
+    let context_trait = context_trait(source);
+    let whole = || routing.routes.iter().filter(|route| route.row.is_whole);
+    let payload_traits = whole().filter(|route| is_first(routing, route)).map(|route| {
+        let hole = hole(routing, route);
+        let payload_trait = payload_trait(source, route);
+        quote!(#payload_trait #hole)
+    });
+    let arms = whole().map(|route| arm(source, route));
+    let rows = whole().map(row);
+    let defaults = defaults(routing);
+    let missing = missing_without_default(source, routing);
+    let interjections =
+        routing.interjections.iter().filter(|row| row.is_whole).map(|row| interjection(row));
+    let errors = errors.to_compile_errors();
+    quote! {{
+        #errors
+        #context_trait
+        #(#payload_traits)*
+        #missing
+        #[allow(unreachable_patterns)]
+        fn dispatch(ctx: &mut #p::EventContext<#store>, record: &#p::Record) -> #p::Outcome {
+            match record.record_type() {
+                #(#arms)*
+                #defaults
+            }
+        }
+        #p::RoutingTable {
+            dispatch,
+            routes: &[#(#rows)*],
+            interjections: &[#(#interjections)*],
+        }
+    }}
+}
+
+/// One for all handlers of the source: their store is the source's.
+fn context_trait(source: &Source) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let store = &source.store;
+    let name = store.to_string().replace(' ', "");
+    let message = format!("this source keeps its state in `{name}`");
+    let label = format!("should be `EventContext<{name}>`");
+    quote! {
+        #[allow(dead_code)]
+        #[diagnostic::on_unimplemented(message = #message, label = #label)]
+        trait ContextOfThisSource {
+            fn take(ctx: &mut #p::EventContext<#store>) -> &mut Self;
+        }
+        #[diagnostic::do_not_recommend]
+        impl ContextOfThisSource for #p::EventContext<#store> {
+            #[inline]
+            fn take(ctx: &mut #p::EventContext<#store>) -> &mut Self {
+                ctx
+            }
+        }
+    }
+}
+
+/// One a record type: what its handler takes is the variant's payload.
+fn payload_trait(source: &Source, route: &Route<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (events, index) = (&source.events, route.variant.index);
+    let (record_type, expected) = (&route.variant.record_type, &route.variant.payload);
+    let name = payload_trait_name(route);
+    let message = format!("the payload of `{record_type}` is `{expected}`, not `{{Self}}`");
+    let label = format!("should be `{expected}`");
+    let payload = quote!(<#events as #p::Variant<#index>>::Payload<'record>);
+    quote! {
+        #[allow(dead_code)]
+        #[diagnostic::on_unimplemented(message = #message, label = #label)]
+        trait #name<'record>: Sized {
+            fn take(payload: #payload) -> Self;
+        }
+        #[diagnostic::do_not_recommend]
+        impl<'record> #name<'record> for #payload {
+            #[inline]
+            fn take(payload: Self) -> Self {
+                payload
+            }
+        }
+    }
+}
+
+fn payload_trait_name(route: &Route<'_>) -> Ident {
+    format_ident!("PayloadOf{}", route.variant.ident)
+}
+
+fn is_first(routing: &Routing<'_>, route: &Route<'_>) -> bool {
+    same_type(routing, route)
+        .find(|other| other.row.is_whole)
+        .is_some_and(|first| std::ptr::eq(first.row, route.row))
+}
+
+fn same_type<'r>(
+    routing: &'r Routing<'_>,
+    route: &Route<'_>,
+) -> impl Iterator<Item = &'r Route<'r>> {
+    let index = route.variant.index;
+    routing.routes.iter().filter(move |other| other.variant.index == index)
+}
+
+/// A handler that is configured away leaves a hole that only the compiler's own `cfg` can see.
+fn hole(routing: &Routing<'_>, route: &Route<'_>) -> TokenStream {
+    let always = same_type(routing, route).any(|other| other.row.cfgs.is_empty());
+    if always || routing.has_default() {
+        return TokenStream::new();
+    }
+    let rows = same_type(routing, route).map(|other| other.row);
+    let absent = absent(rows.chain(routing.defaults.iter().copied()));
+    let message = format!(
+        "no handler for `{}` in this configuration: the one it has is under `#[cfg]`",
+        route.variant.record_type
+    );
+    let error = quote_spanned! {route.row.record_type.span()=>
+        ::core::compile_error!(#message);
+    };
+    quote!(#absent #error)
+}
+
+/// As [`hole`], for a default handler that others rely on.
+fn missing_without_default(source: &Source, routing: &Routing<'_>) -> Option<TokenStream> {
+    let message = routing.missing_without_default.as_ref()?;
+    let absent = absent(routing.defaults.iter().copied());
+    Some(quote_spanned!(source.at=> #absent ::core::compile_error!(#message);))
+}
+
+/// The `#[cfg(..)]` under which none of `rows` is there.
+fn absent<'a>(rows: impl Iterator<Item = &'a Row>) -> TokenStream {
+    let conditions = rows.map(|row| {
+        let cfgs = &row.cfgs;
+        quote!(all(#(#cfgs),*))
+    });
+    quote!(#[cfg(not(any(#(#conditions),*)))])
+}
+
+fn cfgs(row: &Row) -> TokenStream {
+    let conditions = &row.cfgs;
+    quote!(#(#[cfg(#conditions)])*)
+}
+
+fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let Route { variant, row } = route;
+    let (events, index, record_type) = (&source.events, variant.index, &variant.record_type);
+    let (path, cfgs) = (&row.path, cfgs(row));
+    let payload_trait = payload_trait_name(route);
+    let context = projection(&row.context, path, &quote!(#p::Handler), "Context");
+    let payload = projection(&row.event, path, &quote!(#p::Handler), "Payload");
+    // On the type's last token: it bounds the underline.
+    let lifetime = quote_spanned!(row.event.to=> <'_>);
+    quote! {
+        #cfgs
+        #record_type => match #p::decode::<#events, #index>(record) {
+            #p::Result::Ok(payload) => <#path as #p::Handler>::call(
+                <#context as ContextOfThisSource>::take(ctx),
+                <#payload #lifetime as #payload_trait>::take(payload),
+            ),
+            #p::Result::Err(error) => #p::Outcome::Undecodable(error),
+        },
+    }
+}
+
+fn row(route: &Route<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (cfgs, handler) = (cfgs(route.row), route.row.name());
+    let (record_type, payload) = (&route.variant.record_type, &route.variant.payload);
+    quote! {
+        #cfgs
+        #p::Route { record_type: #record_type, payload: #payload, handler: #handler },
+    }
+}
+
+/// The arms for what has no route.
+fn defaults(routing: &Routing<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let arms = routing.defaults.iter().filter(|row| row.is_whole).map(|row| {
+        let (path, cfgs) = (&row.path, cfgs(row));
+        let context = projection(&row.context, path, &quote!(#p::DefaultHandler), "Context");
+        quote! {
+            #cfgs
+            _ => <#path as #p::DefaultHandler>::call(
+                <#context as ContextOfThisSource>::take(ctx),
+                record,
+            ),
+        }
+    });
+    quote! {
+        #(#arms)*
+        _ => #p::Outcome::Unrouted,
+    }
+}
+
+fn interjection(row: &Row) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (path, name, cfgs) = (&row.path, row.name(), cfgs(row));
+    let context = projection(&row.context, path, &quote!(#p::InterjectionHandler), "Context");
+    quote! {
+        #cfgs
+        #p::Interjection {
+            name: #name,
+            every: <#path as #p::InterjectionHandler>::EVERY,
+            jitter: <#path as #p::InterjectionHandler>::JITTER,
+            call: |ctx, at| <#path as #p::InterjectionHandler>::call(
+                <#context as ContextOfThisSource>::take(ctx),
+                at,
+            ),
+        },
+    }
+}
+
+/// `<path as twin>::name`, underlined where the user wrote the type: rustc joins the places of the
+/// first and the last token. Only paths may have such a span: a local would be looked up with the
+/// hygiene of whatever it came through.
+fn projection(place: &Place, path: &TokenStream, twin: &TokenStream, name: &str) -> TokenStream {
+    let name = Ident::new(name, place.to);
+    let open = quote_spanned!(place.from=> <);
+    quote!(#open #path as #twin>::#name)
+}

@@ -1,0 +1,71 @@
+//! The handlers of a module. All else in it passes through as tokens, half-typed or not.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Meta, Signature, Token, Visibility, token};
+
+use crate::handler::{self, Expanded, Function, Kind};
+
+/// The module's content, with each handler expanded, and their rows.
+pub(super) fn handlers(content: &TokenStream, module: &Ident) -> (TokenStream, Vec<TokenStream>) {
+    let mut rows = vec![];
+    let parser = |input: ParseStream<'_>| {
+        let mut items = TokenStream::new();
+        while !input.is_empty() {
+            if !input.peek(Token![#]) || input.peek2(Token![!]) {
+                items.extend([input.parse::<TokenTree>()?]);
+                continue;
+            }
+            let attrs = input.call(Attribute::parse_outer)?;
+            match handler(attrs, input)? {
+                Ok((function, expanded)) => {
+                    let (ident, row) = (&function.sig.ident, expanded.row);
+                    rows.push(quote!({{#module::#ident} #row}));
+                    items.extend(expanded.items);
+                }
+                Err(attrs) => attrs.iter().for_each(|attr| attr.to_tokens(&mut items)),
+            }
+        }
+        Ok(items)
+    };
+    match parser.parse2(content.clone()) {
+        Ok(items) => (items, rows),
+        Err(error) => {
+            let error = error.to_compile_error();
+            (quote!(#content #error), vec![])
+        }
+    }
+}
+
+/// The function under `attrs`, if one of them is ours; otherwise the attributes are given back.
+/// One of ours that isn't on a function says so itself when it is expanded.
+fn handler(
+    mut attrs: Vec<Attribute>,
+    input: ParseStream<'_>,
+) -> syn::Result<Result<(Function, Expanded), Vec<Attribute>>> {
+    let ours =
+        attrs.iter().enumerate().find_map(|(at, attr)| Kind::of(attr).map(|kind| (at, kind)));
+    let Some((at, kind)) = ours.filter(|_| is_function(input)) else {
+        return Ok(Err(attrs));
+    };
+    let attr = attrs.remove(at);
+    let function =
+        Function { attrs, vis: input.parse()?, sig: input.parse()?, body: handler::body(input)? };
+    let options = match &attr.meta {
+        Meta::List(list) => list.tokens.clone(),
+        Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
+    };
+    // The impl that names the twin stands beside the module, whatever the function's visibility is.
+    let twin_vis = syn::parse_quote!(pub(super));
+    let place = syn::spanned::Spanned::span(attr.path());
+    let expanded = handler::expand(kind, place, options, &function, &twin_vis);
+    Ok(Ok((function, expanded)))
+}
+
+fn is_function(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    ahead.parse::<Visibility>().is_ok()
+        && ahead.parse::<Signature>().is_ok()
+        && ahead.peek(token::Brace)
+}

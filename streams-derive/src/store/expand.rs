@@ -1,0 +1,75 @@
+//! The impl of `StateStore`: each call goes to every table.
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use super::model::{Store, Table};
+
+pub(super) fn store(store: &Store<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let ident = store.ident;
+    let marker = &format_ident!("__tables_of_{}", ident);
+    let tables = store.tables.iter().enumerate();
+    let tables = tables.map(|(index, table)| table_type(marker, index, table));
+    let index: Vec<usize> = (0..store.tables.len()).collect();
+    let fields: Vec<_> = store.tables.iter().map(|table| table.field).collect();
+    let names: Vec<_> = store.tables.iter().map(|table| &table.name).collect();
+    let bytes = names.iter().map(|name| Literal::byte_string(name.value().as_bytes()));
+    quote! {
+        const _: () = {
+            // Private, so that the types of private fields may be named.
+            #[allow(non_camel_case_types)]
+            struct #marker;
+            #(#tables)*
+
+            #[automatically_derived]
+            #[allow(unused_variables)]
+            impl ::streams_core::store::StateStore for #ident {
+                fn create(_: &#p::TopicPartition) -> Self {
+                    Self { #(#fields: #p::create_table::<#marker, #index>(#names),)* }
+                }
+
+                fn drain_changes(
+                    &mut self,
+                    event: #p::EventSeq,
+                    changelog: &mut #p::Changelog<'_>,
+                ) -> #p::Result<(), #p::CodecError> {
+                    #(#p::drain_table::<#marker, #index>(&mut self.#fields, event, changelog)?;)*
+                    #p::Result::Ok(())
+                }
+
+                fn undo_from(&mut self, event: #p::EventSeq) {
+                    #(#p::undo_table::<#marker, #index>(&mut self.#fields, event);)*
+                }
+
+                fn commit_before(&mut self, event: #p::EventSeq) {
+                    #(#p::commit_table::<#marker, #index>(&mut self.#fields, event);)*
+                }
+
+                fn restore(
+                    &mut self,
+                    change: #p::Change<'_>,
+                ) -> #p::Result<(), #p::CodecError> {
+                    let (table, key) = #p::split_table_key(&change)?;
+                    match table {
+                        #(#bytes => #p::restore_table::<#marker, #index>(
+                            &mut self.#fields,
+                            #names,
+                            key,
+                            &change,
+                        ),)*
+                        _ => #p::unknown_table(table, &[#(#names),*], &change),
+                    }
+                }
+            }
+        };
+    }
+}
+
+/// The only place where a field is asked to be a table, on the type that the user wrote.
+fn table_type(marker: &Ident, index: usize, table: &Table<'_>) -> TokenStream {
+    let ty = table.ty;
+    let ty = quote_spanned!(ty.span() => type Table = #ty;);
+    quote!(impl ::streams_core::__private::TableAt<#index> for #marker { #ty })
+}
