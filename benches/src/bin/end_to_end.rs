@@ -54,6 +54,7 @@ struct Args {
 type Figures = Vec<(&'static str, f64)>;
 
 const WARM_UP_SECONDS: u64 = 10;
+const WARM_UP_RECORDS: u64 = 300_000;
 
 fn program(name: &str) -> Result<PathBuf> {
     if name == "running_totals" {
@@ -209,13 +210,23 @@ fn main() -> Result<()> {
     let cores = std::thread::available_parallelism()?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{cores} cores, shared with the broker and the reader; load before: {}", load.trim());
+    // A broker that was just started is slow: nobody is measured on it.
+    for implementation in IMPLEMENTATIONS {
+        let name = format!("warm-up-{implementation}-{}", std::process::id());
+        let run = Run { bootstrap: bootstrap.clone(), name, implementation };
+        run.throughput(WARM_UP_RECORDS).context("warming up")?;
+    }
     for mode in ["throughput", "latency"] {
         if args.only.as_deref().is_some_and(|only| only != mode) {
             continue;
         }
         let mut runs = Vec::new();
         for round in 0..args.rounds {
-            for implementation in IMPLEMENTATIONS {
+            let mut in_turn = IMPLEMENTATIONS;
+            if round % 2 == 1 {
+                in_turn.reverse();
+            }
+            for implementation in in_turn {
                 let name = format!("{mode}-{implementation}-{round}-{}", std::process::id());
                 let run = Run { bootstrap: bootstrap.clone(), name, implementation };
                 let figures = match mode {

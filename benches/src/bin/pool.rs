@@ -1,7 +1,7 @@
 //! The yardstick: a bare, tuned rdkafka pool that does the work of `running_totals`.
 //!
-//! Three transactional producers; each batch (10 ms or 10,000 records) is flushed, then committed on
-//! another thread while the next one is filled. A changelog record for each update, in the
+//! Three transactional producers; each batch (10 ms or 10,000 records) is flushed, then committed
+//! on another thread while the next one is filled. A changelog record for each update, in the
 //! transaction. It neither restores, nor rebalances, nor survives an abort: nothing but speed.
 
 use std::collections::HashMap;

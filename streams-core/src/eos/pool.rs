@@ -360,6 +360,8 @@ impl Pool {
 
     fn seal_if_due(&mut self, now: Instant, more_input: bool) {
         let sealed = self.sealed();
+        // The next one's outputs can go to the log while the one before commits.
+        let flush_is_free = self.txns.iter().rev().nth(1).is_none_or(|txn| txn.state.is_flushed());
         let closing = self.partitions.values().any(|partition| partition.closing);
         let Some(txn) = self.txns.back_mut() else {
             return;
@@ -368,7 +370,7 @@ impl Pool {
         if !ready || self.commits_held || sealed > self.config.pending_transactions {
             return;
         }
-        let due = (sealed == 0 && !more_input)
+        let due = (flush_is_free && !more_input)
             || txn.size() >= self.config.target_batch_size
             || now >= txn.opened_at + self.config.batch_delay
             || closing;

@@ -111,10 +111,17 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         let outputs = task.context.outputs_mut();
-        if !outputs.is_empty() {
-            self.slots[slot].outputs.append(outputs);
-            self.send_slot(now, slot);
+        if outputs.is_empty() {
+            return;
         }
+        let known = &mut self.slots[slot];
+        if known.outputs.is_empty() {
+            // Nothing waits before it: no copy is needed.
+            std::mem::swap(&mut known.outputs, outputs);
+        } else {
+            known.outputs.append(outputs);
+        }
+        self.send_slot(now, slot);
     }
 
     fn run_waiting(&mut self, now: Instant) {
