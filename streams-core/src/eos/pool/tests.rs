@@ -38,6 +38,8 @@ enum Planted {
     Nothing,
     /// Outputs are sent without waiting for those of earlier transactions (EOS-1).
     SendsEarly,
+    /// A commit does not wait until the outputs are acknowledged (EOS-1).
+    CommitsUnacknowledged,
     /// A commit takes the offset of the last delivered event (EOS-3).
     CommitsIncomplete,
     /// The rewind is left out (EOS-4).
@@ -119,7 +121,9 @@ impl World {
 
     /// All outputs of the transaction are in the log.
     fn acknowledge(&mut self, txn: TxnSeq) {
-        if let Some(slot) = self.pool.find(txn).map(|txn| txn.slot) {
+        if let Some(slot) = self.pool.find(txn).map(|txn| txn.slot)
+            && self.planted != Planted::CommitsUnacknowledged
+        {
             let rest = self.network.remove(&slot).unwrap_or_default();
             self.log.extend(rest.into_iter().filter(|output| output.txn == txn));
         }
@@ -243,6 +247,8 @@ impl World {
             let before = self.offsets.insert(partition, snapshot.clone());
             assert!(before.is_none_or(|b| b.offset <= snapshot.offset), "EOS-3: never back");
         }
+        // What has not arrived by now is refused: its transaction has ended.
+        self.network.remove(&slot);
         self.transmit.insert(slot, false);
         match lost {
             true => Event::Failed { txn, disposition: Disposition::Indefinite },
@@ -368,7 +374,13 @@ fn eos3_a_crash_loses_and_doubles_nothing() {
 
 #[test]
 fn planted_bugs_are_caught() {
-    for planted in [Planted::SendsEarly, Planted::CommitsIncomplete, Planted::NeverRewinds] {
+    let all = [
+        Planted::SendsEarly,
+        Planted::CommitsUnacknowledged,
+        Planted::CommitsIncomplete,
+        Planted::NeverRewinds,
+    ];
+    for planted in all {
         let caught = (1..100).filter(|seed| {
             let outcome = std::panic::catch_unwind(|| run(*seed, planted, true));
             !matches!(outcome, Ok(Ok(())))
