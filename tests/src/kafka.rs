@@ -12,10 +12,13 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::process::{end, target_dir};
+use crate::proxy::Proxy;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
+
+const FAST_START: [&str; 2] = ["-Xmx512m", "-XX:TieredStopAtLevel=1"];
 
 /// Set to 1, it makes a missing Java or Maven a failure.
 pub const REQUIRE: &str = "STREAMS_REQUIRE_KAFKA";
@@ -24,6 +27,8 @@ pub const REQUIRE: &str = "STREAMS_REQUIRE_KAFKA";
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
+    /// What clients are told: the proxy's, if there is one.
+    advertised: u16,
     data: PathBuf,
     child: Child,
 }
@@ -71,12 +76,12 @@ fn jars() -> Result<PathBuf> {
     Ok(libs)
 }
 
-fn properties(port: u16, controller: u16, logs: &Path) -> String {
+fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> String {
     format!(
         "process.roles=broker,controller\nnode.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}\n\
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\nnum.partitions=3\noffsets.topic.replication.factor=1\n\
@@ -94,7 +99,18 @@ impl Kafka {
     /// # Errors
     /// If it does not answer within a minute; the end of its log is in the error.
     pub fn start() -> Result<Self> {
-        Self::start_with(&["-Xmx512m", "-XX:TieredStopAtLevel=1"])
+        Self::start_with(&FAST_START)
+    }
+
+    /// Starts a Kafka that sends its clients through a proxy.
+    ///
+    /// # Errors
+    /// As [`Kafka::start`].
+    pub fn start_behind_proxy() -> Result<(Self, Proxy)> {
+        let advertised = free_port()?;
+        let kafka = Self::start_at(&FAST_START, Some(advertised))?;
+        let proxy = Proxy::start(advertised, format!("127.0.0.1:{}", kafka.port))?;
+        Ok((kafka, proxy))
     }
 
     /// Starts a Kafka with these options of the Java machine.
@@ -102,13 +118,18 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::start`].
     pub fn start_with(java_options: &[&str]) -> Result<Self> {
+        Self::start_at(java_options, None)
+    }
+
+    fn start_at(java_options: &[&str], advertised: Option<u16>) -> Result<Self> {
         let libs = jars()?;
         let (port, controller) = (free_port()?, free_port()?);
         let name = format!("data-{}-{port}", std::process::id());
         let data = target_dir()?.join("kafka").join(name);
         fs::create_dir_all(&data)?;
         let config = data.join("server.properties");
-        fs::write(&config, properties(port, controller, &data.join("logs")))?;
+        let advertised = advertised.unwrap_or(port);
+        fs::write(&config, properties(port, advertised, controller, &data.join("logs")))?;
         let class_path = format!("{}/*", libs.display());
         let formatted = Command::new("java")
             .args(["-cp", &class_path, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"])
@@ -136,7 +157,7 @@ impl Kafka {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let mut kafka = Self { port, data, child };
+        let mut kafka = Self { port, advertised, data, child };
         kafka.await_ready()?;
         Ok(kafka)
     }
@@ -144,7 +165,7 @@ impl Kafka {
     fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
+            .set("bootstrap.servers", format!("127.0.0.1:{}", self.port))
             .set("log_level", "0")
             .create()?;
         while consumer.fetch_metadata(None, Duration::from_secs(1)).is_err() {
@@ -161,7 +182,7 @@ impl Kafka {
 
     /// Where it listens.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.advertised)
     }
 
     /// Its process id.

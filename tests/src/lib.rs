@@ -7,4 +7,5 @@ pub mod broker;
 pub mod kafka;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod workload;

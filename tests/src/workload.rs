@@ -10,6 +10,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::proxy::SPARED_CLIENT_ID;
+
 /// A generator of pseudo-random numbers (xorshift), the same for the same seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -79,6 +81,7 @@ impl Workload {
     pub fn send(&self, bootstrap: &str, topic: &str) -> Result<()> {
         let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
+            .set("client.id", SPARED_CLIENT_ID)
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", if self.rate == 0 { "20" } else { "1" })

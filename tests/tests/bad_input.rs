@@ -1,4 +1,5 @@
 //! Bad input: each a typed error that names the thing, nothing committed past it, nothing lost.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::time::Duration;
 

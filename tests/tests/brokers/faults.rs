@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use streams_broker::{ApiKey, Fault, FaultKind};
 use streams_tests::broker::TestBroker;
+use streams_tests::kafka::Kafka;
+use streams_tests::proxy::{Lost, ProxyFault};
 use streams_tests::workload::Workload;
 
 use super::running_totals::Setting;
@@ -36,6 +38,36 @@ const FAULTS: [(ApiKey, FaultKind); 13] = [
     (ApiKey::EndTxn, FaultKind::Error(CONCURRENT_TRANSACTIONS)),
     (ApiKey::EndTxn, FaultKind::LoseReply),
 ];
+
+/// The requests of a transaction, by Kafka's numbers: Produce, AddPartitionsToTxn, AddOffsetsToTxn,
+/// TxnOffsetCommit, EndTxn.
+const STEPS: [i16; 5] = [0, 24, 25, 28, 26];
+
+/// On Apache Kafka, through a proxy: of each step a request is lost, and then a reply.
+pub(crate) fn lost_on_kafka() -> Result<()> {
+    let (kafka, proxy) = Kafka::start_behind_proxy()?;
+    let broker = TestBroker::Kafka(kafka);
+    let setting = Setting::new(&broker, "lost")?;
+    let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 9 };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut program = setting.start("a")?;
+    std::thread::sleep(Duration::from_millis(2_000));
+    for api in STEPS {
+        for lost in [Lost::Request, Lost::Reply] {
+            proxy.inject(ProxyFault { api, skip: 3, lost });
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    setting.check(&workload).with_context(|| program.stderr())?;
+    ensure!(proxy.pending() == 0, "{} faults hit nothing", proxy.pending());
+    program.stop(PATIENCE)?;
+    setting.check(&workload)?;
+    setting.check_ticks()
+}
 
 pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
