@@ -1,4 +1,66 @@
 //! Exactly-once, stateful event-sourcing applications on Apache Kafka.
+//!
+//! Each event's outputs, its state changes and its offset are committed in one Kafka transaction, or
+//! not at all. It is not a stream-processing language, not a database, and not exactly-once for
+//! side effects outside Kafka.
+//!
+//! ```
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//! use streams_core::prelude::*;
+//!
+//! #[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+//! struct Deposit {
+//!     account: String,
+//!     cents: i64,
+//! }
+//!
+//! #[derive(Events)] // the contract of the topic
+//! enum AccountEvent {
+//!     Deposited(Deposit),
+//! }
+//!
+//! #[derive(Events)]
+//! enum Balance {
+//!     Changed(i64),
+//! }
+//!
+//! #[derive(StateStore)] // the state of each partition
+//! struct Accounts {
+//!     balances: Table<String, i64>,
+//! }
+//!
+//! static BALANCES: Topic<Balance> = Topic::new("balances");
+//!
+//! #[event_source(events = AccountEvent, store = Accounts)]
+//! mod accounts {
+//!     use super::*;
+//!
+//!     #[event_handler("Deposited")]
+//!     fn deposited(ctx: &mut EventContext<Accounts>, d: Deposit) -> Result<ExecutionState> {
+//!         let balance = ctx.store.balances.update(d.account.clone(), |balance| {
+//!             *balance += d.cents;
+//!             *balance
+//!         });
+//!         ctx.forward(&BALANCES, &d.account, Balance::Changed(balance))?;
+//!         Ok(Complete)
+//!     }
+//! }
+//!
+//! fn main() {
+//!     let source = accounts::Source::builder().bootstrap("kafka:9092").group("accounts");
+//!     // source.topic("deposits").start()?.run_until_signal()?;
+//! #   drop(source);
+//! }
+//! ```
+//!
+//! # Where to go from here
+//!
+//! - [`EventSource::builder`]: the settings, and how a source starts and ends.
+//! - [`EventContext`]: what a handler sees; [`Table`] and [`StateStore`]: its state.
+//! - [`eos`]: the guarantees EOS-1 to EOS-7, and the pool of transactions that keeps them.
+//! - [`group`]: membership; [`handler::Completer`]: events that end later, from any thread.
+//! - [`testing`]: handlers without a broker.
 extern crate self as streams_core;
 
 #[doc(hidden)]

@@ -204,7 +204,7 @@ impl<A: EventSource> SourceBuilder<A> {
         self
     }
 
-    /// A further property of the Kafka clients, by librdkafka's name: `security.protocol`, say.
+    /// A further property of the Kafka clients, by librdkafka's name: `fetch.max.bytes`, say.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.cluster.properties.insert(name.into(), value.into());
@@ -221,6 +221,15 @@ impl<A: EventSource> SourceBuilder<A> {
         }
         if self.topic.is_empty() {
             return missing("topic", "write `.topic(\"events\")`");
+        }
+        if let Some(protocol) = self.cluster.properties.get("security.protocol")
+            && !protocol.eq_ignore_ascii_case("plaintext")
+        {
+            return Err(ConfigError::Invalid {
+                name: "security.protocol",
+                value: protocol.clone(),
+                hint: "the group member speaks `plaintext` only".to_owned(),
+            });
         }
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         if let Some(partitions) = self.partitions {

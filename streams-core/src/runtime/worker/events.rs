@@ -248,12 +248,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// Applies changelog records. Returns whether there may be more at hand.
     pub(super) fn restore(&mut self, now: Instant) -> bool {
+        let mut more = true;
         for _ in 0..RESTORES_PER_ROUND {
             let Some(restorer) = &mut self.restorer else {
                 return false;
             };
             match restorer.poll() {
-                None => break,
+                None => {
+                    more = false;
+                    break;
+                }
                 Some(Fetched::Record(record)) => self.restore_record(now, &record),
                 Some(Fetched::EndOfPartition(partition)) => self.restored(now, partition),
                 Some(Fetched::Trouble(message)) => tracing::warn!(message, "restoring"),
@@ -269,7 +273,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 tracing::info!(%partition, records, bytes, rate, remaining, "restoring");
             }
         }
-        false
+        more
     }
 
     fn restore_record(&mut self, now: Instant, record: &Record) {

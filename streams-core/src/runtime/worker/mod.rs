@@ -8,6 +8,7 @@ mod events;
 mod inbox;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -148,7 +149,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         mailbox.waker().wake_me();
         let index = parts.index;
         match Self::new(parts, mailbox, inbox) {
-            Ok(mut worker) => worker.work(),
+            Ok(mut worker) => {
+                // A bug of ours must not leave the application waiting for ever.
+                if catch_unwind(AssertUnwindSafe(|| worker.work())).is_err() {
+                    let name = format!("worker {index} panicked");
+                    (worker.parts.report)(FromWorker::Failed(SourceError::Thread(name)));
+                    (worker.parts.report)(FromWorker::Ended(index));
+                }
+            }
             Err((report, error)) => {
                 report(FromWorker::Failed(error));
                 report(FromWorker::Ended(index));
