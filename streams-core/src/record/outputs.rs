@@ -187,6 +187,15 @@ impl OutputWriter<'_> {
         self.entry.as_mut().expect("the record is being written")
     }
 
+    fn append<E>(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Range<usize>, E> {
+        let start = self.outputs.data.len();
+        encode(&mut self.outputs.data)?;
+        Ok(start..self.outputs.data.len())
+    }
+
     /// Sends it to this partition, whatever its key is.
     pub fn partition(&mut self, partition: i32) -> &mut Self {
         self.entry().partition = Some(partition);
@@ -207,9 +216,7 @@ impl OutputWriter<'_> {
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<&mut Self, E> {
-        let start = self.outputs.data.len();
-        encode(&mut self.outputs.data)?;
-        let range = start..self.outputs.data.len();
+        let range = self.append(encode)?;
         self.entry().key = Some(range);
         Ok(self)
     }
@@ -222,9 +229,7 @@ impl OutputWriter<'_> {
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<&mut Self, E> {
-        let start = self.outputs.data.len();
-        encode(&mut self.outputs.data)?;
-        let range = start..self.outputs.data.len();
+        let range = self.append(encode)?;
         self.entry().value = Some(range);
         Ok(self)
     }

@@ -251,15 +251,11 @@ impl Admin {
         at: OffsetAt,
         isolation: Isolation,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        let mut backoff = BACKOFF_MIN;
+        let mut retry = Retry::within(REQUEST_TIMEOUT);
         loop {
-            match self.try_offsets(topic, partitions, at, isolation).await {
-                Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                }
-                done => return done,
+            let done = self.try_offsets(topic, partitions, at, isolation).await;
+            if !retry.after(&done).await {
+                return done;
             }
         }
     }
@@ -323,15 +319,11 @@ impl Admin {
         partitions: &[i32],
         deadline: Duration,
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
-        let deadline = Instant::now() + deadline;
-        let mut backoff = BACKOFF_MIN;
+        let mut retry = Retry::within(deadline);
         loop {
-            match self.try_committed(group, topic, partitions).await {
-                Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                }
-                done => return done,
+            let done = self.try_committed(group, topic, partitions).await;
+            if !retry.after(&done).await {
+                return done;
             }
         }
     }
@@ -369,6 +361,29 @@ impl Admin {
             }
         }
         Ok(offsets)
+    }
+}
+
+/// What may succeed later is tried again, for a while.
+struct Retry {
+    deadline: Instant,
+    backoff: Duration,
+}
+
+impl Retry {
+    fn within(patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, backoff: BACKOFF_MIN }
+    }
+
+    /// Whether to try again; waits before it says so.
+    async fn after<T>(&mut self, done: &Result<T, ClientError>) -> bool {
+        let retriable = done.as_ref().is_err_and(ClientError::is_retriable);
+        if !retriable || Instant::now() >= self.deadline {
+            return false;
+        }
+        tokio::time::sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        true
     }
 }
 
