@@ -126,12 +126,20 @@ struct Args {
     /// This instance's name in the group.
     #[arg(long, env = "STREAMS_INSTANCE")]
     instance: Option<String>,
+    /// A property of the Kafka clients, by librdkafka's name.
+    #[arg(short = 'X', value_name = "NAME=VALUE", value_parser = property)]
+    property: Vec<(String, String)>,
     /// The interval of the ticks, like 100ms or 1s.
     #[arg(long, env = "STREAMS_TICK", value_parser = duration, requires = "tick_output")]
     tick: Option<Duration>,
     /// The topic of the ticks.
     #[arg(long, env = "STREAMS_TICK_OUTPUT")]
     tick_output: Option<String>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -155,6 +163,9 @@ fn main() -> anyhow::Result<()> {
         .changelog(args.changelog);
     if let Some(partitions) = args.partitions {
         source = source.partitions(partitions);
+    }
+    for (name, value) in args.property {
+        source = source.property(name, value);
     }
     if let Some(instance) = args.instance {
         source = source.instance(instance);

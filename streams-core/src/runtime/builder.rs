@@ -12,7 +12,7 @@ use super::running::RunningSource;
 use super::worker::{FromWorker, Worker, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
-use crate::client::wire::{Admin, NewTopic};
+use crate::client::wire::{Admin, Endpoint, NewTopic};
 use crate::eos::EosConfig;
 use crate::error::ConfigError;
 use crate::group::GroupConfig;
@@ -52,6 +52,8 @@ const INTERJECTION_MAX: Duration = Duration::from_hours(24 * 365);
 #[derive(Clone, Debug)]
 pub struct SourceBuilder<A: EventSource> {
     pub(super) cluster: ClusterConfig,
+    /// Made of the cluster's settings, once they are checked.
+    pub(super) endpoint: Option<Endpoint>,
     pub(super) group: GroupConfig,
     pub(super) topic: String,
     pub(super) changelog: Option<String>,
@@ -70,6 +72,7 @@ impl<A: EventSource> SourceBuilder<A> {
     pub(crate) fn new() -> Self {
         Self {
             cluster: ClusterConfig::default(),
+            endpoint: None,
             group: GroupConfig::new("", Vec::new()),
             topic: String::new(),
             changelog: None,
@@ -205,6 +208,9 @@ impl<A: EventSource> SourceBuilder<A> {
     }
 
     /// A further property of the Kafka clients, by librdkafka's name: `fetch.max.bytes`, say.
+    ///
+    /// With the feature `tls`: `security.protocol` `ssl`, `ssl.ca.location`, and for a client
+    /// certificate `ssl.certificate.location` and `ssl.key.location` (PEM).
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.cluster.properties.insert(name.into(), value.into());
@@ -222,15 +228,7 @@ impl<A: EventSource> SourceBuilder<A> {
         if self.topic.is_empty() {
             return missing("topic", "write `.topic(\"events\")`");
         }
-        if let Some(protocol) = self.cluster.properties.get("security.protocol")
-            && !protocol.eq_ignore_ascii_case("plaintext")
-        {
-            return Err(ConfigError::Invalid {
-                name: "security.protocol",
-                value: protocol.clone(),
-                hint: "the group member speaks `plaintext` only".to_owned(),
-            });
-        }
+        self.endpoint = Some(Endpoint::of(&self.cluster)?);
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         if let Some(partitions) = self.partitions {
             ConfigError::check("partitions", partitions, 1..=100_000)?;
@@ -245,6 +243,11 @@ impl<A: EventSource> SourceBuilder<A> {
         self.group.seed = RandomState::new().hash_one(std::process::id());
         self.group.check()?;
         Ok(self)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        let plain = || Endpoint::plaintext(&self.cluster.bootstrap);
+        self.endpoint.clone().unwrap_or_else(plain)
     }
 
     pub(super) fn changelog_name(&self) -> String {
@@ -348,7 +351,7 @@ impl<A: EventSource> SourceBuilder<A> {
     /// Makes the topics that are missing, checks those that are there, and returns the number of
     /// partitions.
     async fn make_topics(&self) -> Result<i32, SourceError> {
-        let mut admin = Admin::new(&self.cluster.bootstrap);
+        let mut admin = Admin::new(&self.endpoint());
         let changelog = self.changelog_name();
         let source_partitions = match admin.partitions(&self.topic).await? {
             Some(actual) => actual,
@@ -408,7 +411,7 @@ impl<A: EventSource> SourceBuilder<A> {
 
     fn prepare_settings(&self) -> super::prepare::PrepareSettings {
         super::prepare::PrepareSettings {
-            bootstrap: self.cluster.bootstrap.clone(),
+            endpoint: self.endpoint(),
             group: self.group.group_id.clone(),
             source: Arc::from(self.topic.as_str()),
             changelog: self.changelog_name(),

@@ -128,7 +128,7 @@ impl Control {
     ) -> Result<(), SourceError> {
         let (events, mut group_events) = unbounded_channel();
         let member = Member::new(std::time::Instant::now(), group.clone());
-        let transport = WireTransport::new(&self.settings.bootstrap);
+        let transport = WireTransport::new(&self.settings.endpoint);
         let inboxes = (self.group_inbox.take(), self.done_inbox.take());
         let (Some(commands), Some(mut done)) = inboxes else {
             return Err(SourceError::Thread("the control thread runs once".to_owned()));
@@ -274,7 +274,7 @@ impl Control {
     fn resolve(&self, worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)>) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            let mut admin = Admin::new(&settings.bootstrap);
+            let mut admin = Admin::new(&settings.endpoint);
             let numbers: Vec<i32> = offsets.iter().map(|(at, _, _)| at.partition()).collect();
             let (group, source) = (settings.group.as_str(), &*settings.source);
             let committed = admin.committed(group, source, &numbers, RESOLVE_TIMEOUT).await;

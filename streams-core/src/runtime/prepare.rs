@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::builder::StartFrom;
 use super::error::SourceError;
 use super::worker::Assignment;
-use crate::client::wire::{Admin, CommittedOffset, Isolation, OffsetAt};
+use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};
 use crate::eos::Snapshot;
 use crate::record::TopicPartition;
 
@@ -24,7 +24,7 @@ const STABLE_POLL_MAX: Duration = Duration::from_millis(250);
 /// What preparing needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct PrepareSettings {
-    pub(crate) bootstrap: String,
+    pub(crate) endpoint: Endpoint,
     pub(crate) group: String,
     pub(crate) source: Arc<str>,
     pub(crate) changelog: String,
@@ -36,7 +36,7 @@ pub(crate) async fn prepare(
     settings: &PrepareSettings,
     partitions: &[i32],
 ) -> Result<Vec<Assignment>, SourceError> {
-    let mut admin = Admin::new(&settings.bootstrap);
+    let mut admin = Admin::new(&settings.endpoint);
     let (source, changelog) = (&*settings.source, settings.changelog.as_str());
     let group = settings.group.as_str();
     let committed = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;

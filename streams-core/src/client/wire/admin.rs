@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::connection::Connection;
+use super::security::{Endpoint, Security};
 use super::{ClientError, error_name};
 
 /// How long one request may take.
@@ -72,6 +73,7 @@ pub struct CommittedOffset {
 #[derive(Debug)]
 pub struct Admin {
     bootstrap: Vec<String>,
+    security: Security,
     any: Option<Connection>,
     brokers: BTreeMap<String, Connection>,
 }
@@ -81,10 +83,12 @@ fn text(value: &str) -> StrBytes {
 }
 
 impl Admin {
-    /// A client for the cluster at `bootstrap`, which is `host:port`, comma-separated.
-    pub fn new(bootstrap: &str) -> Self {
-        let bootstrap = bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
-        Self { bootstrap, any: None, brokers: BTreeMap::new() }
+    /// A client for the cluster at `endpoint`.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        let security = endpoint.security.clone();
+        let bootstrap =
+            endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
+        Self { bootstrap, security, any: None, brokers: BTreeMap::new() }
     }
 
     /// Finds a broker that answers.
@@ -100,7 +104,7 @@ impl Admin {
         loop {
             let mut reason = "no address given".to_owned();
             for address in &self.bootstrap {
-                match Connection::open(address).await {
+                match Connection::open(address, &self.security).await {
                     Ok(connection) => {
                         self.any = Some(connection);
                         return Ok(());
@@ -142,7 +146,7 @@ impl Admin {
         cap: i16,
     ) -> Result<R::Response, ClientError> {
         if !self.brokers.contains_key(address) {
-            let connection = Connection::open(address).await?;
+            let connection = Connection::open(address, &self.security).await?;
             self.brokers.insert(address.to_owned(), connection);
         }
         let Some(connection) = self.brokers.get_mut(address) else {

@@ -1,6 +1,7 @@
 //! One connection to one broker: a request, its reply, the next.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ClientError;
+use super::security::{BoxStream, Security};
 
 /// The longest reply that is believed, in bytes.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -21,10 +23,9 @@ const CLIENT_SOFTWARE: &str = "streams-core";
 const API_VERSIONS: i16 = 3;
 
 /// A connection to one broker.
-#[derive(Debug)]
 pub struct Connection {
     address: String,
-    stream: TcpStream,
+    stream: BoxStream,
     correlation_id: i32,
     versions: HashMap<i16, (i16, i16)>,
 }
@@ -34,13 +35,17 @@ impl Connection {
     ///
     /// # Errors
     /// If there is nobody, or it does not speak Kafka.
-    pub async fn open(address: &str) -> Result<Self, ClientError> {
+    pub async fn open(address: &str, security: &Security) -> Result<Self, ClientError> {
         let failed = |reason: String| ClientError::connection(address, reason);
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
             .map_err(|_| failed(format!("no answer within {CONNECT_TIMEOUT:?}")))?
             .map_err(|error| failed(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        let stream = timeout(CONNECT_TIMEOUT, security.secure(stream, address))
+            .await
+            .map_err(|_| failed(format!("no TLS within {CONNECT_TIMEOUT:?}")))?
+            .map_err(&failed)?;
         let mut connection = Self {
             address: address.to_owned(),
             stream,
@@ -134,6 +139,12 @@ impl Connection {
         let mut reply = vec![0; length];
         self.stream.read_exact(&mut reply).await?;
         Ok(reply.into())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.address).finish()
     }
 }
 

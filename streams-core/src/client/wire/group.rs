@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
+use super::security::{Endpoint, Security};
 use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport, Partitions};
 
 const PROTOCOL_TYPE: &str = "consumer";
@@ -28,6 +29,7 @@ const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 #[derive(Debug)]
 pub struct WireTransport {
     admin: Admin,
+    security: Security,
     address: Option<String>,
     /// Taken out for each call, and put back after its reply: a call that was given up in the
     /// middle takes its connection with it.
@@ -35,9 +37,14 @@ pub struct WireTransport {
 }
 
 impl WireTransport {
-    /// A transport to the cluster at `bootstrap`.
-    pub fn new(bootstrap: &str) -> Self {
-        Self { admin: Admin::new(bootstrap), address: None, coordinator: None }
+    /// A transport to the cluster at `endpoint`.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            admin: Admin::new(endpoint),
+            security: endpoint.security.clone(),
+            address: None,
+            coordinator: None,
+        }
     }
 
     /// Asks the coordinator.
@@ -49,7 +56,7 @@ impl WireTransport {
     ) -> Result<R::Response, ClientError> {
         let mut connection = match (self.coordinator.take(), &self.address) {
             (Some(connection), _) => connection,
-            (None, Some(address)) => Connection::open(address).await?,
+            (None, Some(address)) => Connection::open(address, &self.security).await?,
             (None, None) => {
                 return Err(ClientError::refused("the coordinator", COORDINATOR_NOT_AVAILABLE));
             }
@@ -63,7 +70,7 @@ impl WireTransport {
         match request {
             GroupRequest::FindCoordinator { group_id } => {
                 let address = self.admin.group_coordinator(&group_id).await?;
-                self.coordinator = Some(Connection::open(&address).await?);
+                self.coordinator = Some(Connection::open(&address, &self.security).await?);
                 self.address = Some(address);
                 Ok(GroupReply::Coordinator)
             }
