@@ -205,6 +205,28 @@ mod store_tests;
 mod tests {
     use super::*;
 
+    struct Nobody;
+
+    impl crate::handler::CompletionSink<crate::NoStore> for Nobody {
+        fn complete(&self, _: crate::handler::Completion<crate::NoStore>) {}
+    }
+
+    #[test]
+    fn the_fetch_is_paused_while_too_many_wait_and_goes_on_at_half() {
+        let partition = TopicPartition::new("t", 0);
+        let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
+        let mut task = Task::new(PartitionId(0), context, None, Snapshot::at(0), None);
+        assert!(task.takes_more(IN_FLIGHT_EVENTS_MAX - 1));
+        assert!(!task.takes_more(IN_FLIGHT_EVENTS_MAX));
+        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), None, "nothing was fetched in vain");
+        task.backlog.push_back(Record::new(partition, 7));
+        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), Some(true));
+        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), None, "once");
+        assert_eq!(task.flow(IN_FLIGHT_EVENTS_RESUME), None, "the backlog comes first");
+        task.backlog.clear();
+        assert_eq!(task.flow(IN_FLIGHT_EVENTS_RESUME), Some(false));
+    }
+
     #[test]
     fn an_empty_changelog_needs_no_restore() {
         assert_eq!(Restore::new(Instant::now(), 7, 7), None);

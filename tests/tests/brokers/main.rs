@@ -30,6 +30,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
     ("a_restart_restores_the_store", Needs::Nothing, running_totals::restart),
     ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
+    ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),

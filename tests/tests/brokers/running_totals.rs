@@ -9,6 +9,8 @@ use streams_tests::process::{Program, example};
 use streams_tests::workload::{Random, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+/// The session timeout is ten seconds.
+const BEYOND_THE_SESSION: Duration = Duration::from_secs(13);
 const PARTITIONS: i32 = 8;
 
 /// The topics of one test, and its program's arguments.
@@ -125,6 +127,40 @@ pub(crate) fn two_members(broker: &TestBroker, prefix: &str) -> Result<()> {
     setting.check(&workload).with_context(|| second.stderr())?;
     second.stop(PATIENCE)?;
     setting.check(&workload)?;
+    setting.check_ticks()
+}
+
+/// EOS-7: a member that is stopped for longer than its session, and comes back, commits nothing of
+/// what it had open; it joins anew.
+pub(crate) fn zombie(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let workload = Workload { records: 20_000, ids: 200, rate: 1_000, seed: 13 };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut stopped = setting.start("a")?;
+    let mut other = setting.start("b")?;
+    std::thread::sleep(Duration::from_millis(3_000));
+    stopped.signal(libc::SIGSTOP)?;
+    std::thread::sleep(BEYOND_THE_SESSION);
+    stopped.signal(libc::SIGCONT)?;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    setting
+        .check(&workload)
+        .with_context(|| format!("{}\n{}", stopped.stderr(), other.stderr()))?;
+    // It is a member again, and takes over what the other one leaves.
+    other.stop(PATIENCE)?;
+    let more = Workload { records: 1_000, ids: 200, rate: 0, seed: 17 };
+    more.send(&setting.bootstrap, &setting.topic("in"))?;
+    let mut totals = workload.totals();
+    for (id, (count, sum)) in more.totals() {
+        let total = totals.entry(id).or_default();
+        *total = (total.0 + count, total.1 + sum);
+    }
+    let outputs = read_committed(&setting.bootstrap, &setting.topic("out"), 21_000, PATIENCE)?;
+    check_totals(&outputs, &totals).with_context(|| stopped.stderr())?;
+    stopped.stop(PATIENCE)?;
     setting.check_ticks()
 }
 
