@@ -124,6 +124,8 @@ pub enum StopReason {
 
 /// So many aborts without a commit between them, and the application stops.
 pub const ABORTS_IN_A_ROW_MAX: u32 = 20;
+/// So many failed initialisations of producers in a row, and the application stops.
+const RECOVERIES_FAILED_MAX: u32 = 10;
 const ABORT_BACKOFF_MIN: Duration = Duration::from_millis(5);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos());
@@ -168,6 +170,7 @@ pub struct Pool {
     mode: Mode,
     commits_held: bool,
     aborts_in_a_row: u32,
+    recoveries_failed: u32,
     resume_at: Option<Instant>,
     commands: VecDeque<Command>,
 }
@@ -186,6 +189,7 @@ impl Pool {
             mode: Mode::Running,
             commits_held: false,
             aborts_in_a_row: 0,
+            recoveries_failed: 0,
             resume_at: None,
             commands,
         }
@@ -268,17 +272,17 @@ impl Pool {
     /// Takes in what happened outside.
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Ready { slot } => self.slot_is_idle(slot),
+            Event::Ready { slot } => {
+                self.recoveries_failed = 0;
+                self.slot_is_idle(slot);
+            }
             Event::Flushed { txn } => self.flushed(txn),
             Event::Committed { txn } => self.committed(txn),
             Event::Failed { txn, disposition } => self.failed(now, txn, disposition),
             Event::Aborted { slot } => self.ended(now, slot),
             Event::Recovered { slot } => self.recovered(now, slot),
             Event::AbortFailed { slot, disposition } => self.abort_failed(slot, disposition),
-            Event::RecoverFailed { disposition, .. } => self.stop(match disposition {
-                Disposition::Fenced => StopReason::Fenced,
-                _ => StopReason::Failed,
-            }),
+            Event::RecoverFailed { slot, disposition } => self.recover_failed(slot, disposition),
             Event::Resolved { txn, committed } => self.resolved(now, txn, committed),
             Event::HoldCommits => self.commits_held = true,
             Event::ReleaseCommits => self.commits_held = false,
@@ -533,7 +537,19 @@ impl Pool {
         }
     }
 
+    /// Each try has taken its whole timeout: the cluster can't be reached, which may pass.
+    fn recover_failed(&mut self, slot: usize, disposition: Disposition) {
+        self.recoveries_failed += 1;
+        match disposition {
+            Disposition::Fenced => self.stop(StopReason::Fenced),
+            Disposition::Stop => self.stop(StopReason::Failed),
+            _ if self.recoveries_failed > RECOVERIES_FAILED_MAX => self.stop(StopReason::Failed),
+            _ => self.commands.push_back(Command::Recover { slot }),
+        }
+    }
+
     fn recovered(&mut self, now: Instant, slot: usize) {
+        self.recoveries_failed = 0;
         let Slot::Busy(seq) = self.slots[slot] else {
             return self.slot_is_idle(slot);
         };

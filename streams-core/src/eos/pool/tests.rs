@@ -525,3 +525,22 @@ fn too_many_aborts_in_a_row_stop_the_source() {
     }
     panic!("it goes on for ever");
 }
+
+#[test]
+fn a_cluster_that_is_away_for_a_while_is_waited_for_and_not_for_ever() {
+    let mut pool = Pool::new(EosConfig::default());
+    let now = Instant::now();
+    commands(&mut pool);
+    let failed = |disposition| Event::RecoverFailed { slot: 0, disposition };
+    for _ in 0..RECOVERIES_FAILED_MAX {
+        pool.handle(now, failed(Disposition::Recover));
+        assert_eq!(commands(&mut pool), [Command::Recover { slot: 0 }]);
+    }
+    pool.handle(now, Event::Recovered { slot: 0 });
+    assert!(matches!(pool.offer(now), Offer::Join { .. }));
+    for _ in 0..=RECOVERIES_FAILED_MAX {
+        pool.handle(now, failed(Disposition::Recover));
+    }
+    let stop = Command::Stop { reason: StopReason::Failed };
+    assert!(commands(&mut pool).contains(&stop));
+}
