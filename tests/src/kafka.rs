@@ -93,6 +93,27 @@ fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> Strin
     )
 }
 
+/// Starts the broker whose data and settings lie in `data`.
+fn spawn(data: &Path, java_options: &[&str]) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(data.join("kafka.log"))?;
+    // The system ends it if this process is killed; without `setpriv` only an orderly end does.
+    let guarded = Path::new("/usr/bin/setpriv").exists();
+    let mut command = Command::new(if guarded { "/usr/bin/setpriv" } else { "java" });
+    if guarded {
+        command.args(["--pdeathsig", "KILL", "java"]);
+    }
+    let child = command
+        .args(["-cp", &format!("{}/*", jars()?.display())])
+        .args(java_options)
+        .arg("kafka.Kafka")
+        .arg(data.join("server.properties"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    Ok(child)
+}
+
 impl Kafka {
     /// Starts a Kafka for tests: a small one that starts fast.
     ///
@@ -141,25 +162,21 @@ impl Kafka {
         if !formatted.success() {
             bail!("Kafka's storage could not be formatted: {formatted}");
         }
-        let log = File::create(data.join("kafka.log"))?;
-        // The system ends it if this process is killed; without `setpriv` only an orderly end does.
-        let guarded = Path::new("/usr/bin/setpriv").exists();
-        let mut command = Command::new(if guarded { "/usr/bin/setpriv" } else { "java" });
-        if guarded {
-            command.args(["--pdeathsig", "KILL", "java"]);
-        }
-        let child = command
-            .args(["-cp", &class_path])
-            .args(java_options)
-            .arg("kafka.Kafka")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let child = spawn(&data, java_options)?;
         let mut kafka = Self { port, advertised, data, child };
         kafka.await_ready()?;
         Ok(kafka)
+    }
+
+    /// Ends it in order, and starts it again on its data after `away`.
+    ///
+    /// # Errors
+    /// If it can't be ended, or does not come back.
+    pub fn restart(&mut self, away: Duration) -> Result<()> {
+        end(&mut self.child, STOP_TIMEOUT)?;
+        std::thread::sleep(away);
+        self.child = spawn(&self.data, &FAST_START)?;
+        self.await_ready()
     }
 
     fn await_ready(&mut self) -> Result<()> {

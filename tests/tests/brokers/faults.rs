@@ -69,6 +69,28 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
     setting.check_ticks()
 }
 
+/// The broker goes away under load, and comes back after three seconds.
+pub(crate) fn kafka_restarts() -> Result<()> {
+    let broker = TestBroker::Kafka(Kafka::start()?);
+    let setting = Setting::new(&broker, "restart")?;
+    let workload = Workload { records: 16_000, ids: 200, rate: 1_000, seed: 19 };
+    let (sent, bootstrap, input) =
+        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
+    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let mut program = setting.start("a")?;
+    std::thread::sleep(Duration::from_millis(4_000));
+    let TestBroker::Kafka(mut kafka) = broker else {
+        unreachable!("it was made so");
+    };
+    kafka.restart(Duration::from_secs(3))?;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    setting.check(&workload).with_context(|| program.stderr())?;
+    program.stop(PATIENCE)?;
+    setting.check(&workload)?;
+    setting.check_ticks()
+}
+
 pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
     let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 5 };

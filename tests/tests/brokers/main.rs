@@ -72,7 +72,9 @@ fn main() {
         }));
     }
     let name = "kafka::a_lost_request_and_a_lost_reply_at_each_step".to_owned();
-    trials.push(trial(name, no_kafka, required, |_| faults::lost_on_kafka()));
+    trials.push(trial(name, no_kafka.clone(), required, |_| faults::lost_on_kafka()));
+    let name = "kafka::the_broker_restarts_under_load".to_owned();
+    trials.push(trial(name, no_kafka, required, |_| faults::kafka_restarts()));
     trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
         running_totals::no_broker().map_err(|error| Failed::from(format!("{error:#}")))
     }));
