@@ -1,7 +1,7 @@
 //! Exactly-once, stateful event-sourcing applications on Apache Kafka.
 //!
-//! Each event's outputs, its state changes and its offset are committed in one Kafka transaction, or
-//! not at all. It is not a stream-processing language, not a database, and not exactly-once for
+//! Each event's outputs, its state changes and its offset are committed in one Kafka transaction,
+//! or not at all. It is not a stream-processing language, not a database, and not exactly-once for
 //! side effects outside Kafka.
 //!
 //! ```
