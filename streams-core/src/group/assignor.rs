@@ -13,6 +13,36 @@ use super::Partitions;
 /// The assignor's name in the group protocol.
 pub const STICKY: &str = "streams-sticky";
 
+/// How partitions are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Assignor {
+    /// `incr_coop`, as GKES calls it: partitions move one by one, to members that are warm.
+    IncrCoop,
+    /// `cooperative-sticky`, of other clients: a partition that moves stops for two rounds.
+    CooperativeSticky,
+    /// `range`, of other clients: all give up everything at each rebalance.
+    Range,
+    /// `roundrobin`, of other clients: the same.
+    RoundRobin,
+}
+
+impl Assignor {
+    /// Its name in the group protocol.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IncrCoop => "incr_coop",
+            Self::CooperativeSticky => "cooperative-sticky",
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+        }
+    }
+
+    /// Whether members keep their partitions while they join again.
+    pub const fn is_cooperative(self) -> bool {
+        matches!(self, Self::IncrCoop | Self::CooperativeSticky)
+    }
+}
+
 /// What a member wants and has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscription {

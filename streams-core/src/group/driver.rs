@@ -1,6 +1,6 @@
 //! Drives a [`Member`]: one request at a time, the clock, and the runtime's commands.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -11,7 +11,14 @@ use super::{GroupEvent, GroupTransport, Member, Partitions};
 pub enum GroupCommand {
     /// These revoked partitions are drained.
     Acknowledge(Partitions),
-    /// Leave the group.
+    /// These warm copies have caught up. Several of one moment cost one rebalance.
+    Warmed(Partitions),
+    /// These copies can't be made here: another member is asked. With the reason.
+    WarmFailed(Partitions, String),
+    /// Give all partitions away one by one, to members that are warm; `Drained` comes when that
+    /// is done, or can't be.
+    Drain,
+    /// Leave the group at once.
     Leave,
 }
 
@@ -71,6 +78,18 @@ fn handle(member: &mut Member, command: Option<GroupCommand>) -> bool {
     match command {
         Some(GroupCommand::Acknowledge(partitions)) => {
             member.acknowledge_revoked(now, &partitions);
+            false
+        }
+        Some(GroupCommand::Warmed(partitions)) => {
+            member.warmed(now, &partitions);
+            false
+        }
+        Some(GroupCommand::WarmFailed(partitions, reason)) => {
+            member.warm_failed(now, &partitions, &reason);
+            false
+        }
+        Some(GroupCommand::Drain) => {
+            member.drain(now, SystemTime::now());
             false
         }
         // A runtime that is gone wants nothing more of the group.

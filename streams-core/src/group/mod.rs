@@ -14,14 +14,19 @@
 pub mod assignor;
 mod driver;
 mod member;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::assignor::Assignor;
 pub use self::driver::{GroupCommand, run};
 pub use self::member::Member;
+pub use self::view::{
+    GroupView, MemberStatus, MemberView, MoveReason, Moved, Readiness, Step, Transition,
+};
 use crate::error::ConfigError;
 use assignor::Subscription;
 
@@ -56,6 +61,15 @@ pub struct GroupConfig {
     pub rebalance_timeout: Duration,
     /// The time between two heartbeats: a rebalance costs its peers about this much.
     pub heartbeat_interval: Duration,
+    /// The assignors that are offered, the preferred one first. The group uses one that all its
+    /// members know, so several are offered while a group moves from one to another.
+    pub assignors: Vec<Assignor>,
+    /// How many partitions may be on their way from one member to another (GRP-3).
+    pub active_transitions: usize,
+    /// How many warm copies of each partition are kept on other members all the time.
+    pub standby_replicas: usize,
+    /// Where this member runs: copies are kept in other racks first.
+    pub rack: Option<String>,
     /// Spreads the retries of several members.
     pub seed: u64,
 }
@@ -74,6 +88,10 @@ impl GroupConfig {
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
             heartbeat_interval: Duration::from_millis(150),
+            assignors: vec![Assignor::IncrCoop],
+            active_transitions: 1,
+            standby_replicas: 0,
+            rack: None,
             seed: 0,
         }
     }
@@ -108,9 +126,23 @@ pub enum GroupEvent {
         revoked: Partitions,
         /// All that are ours, without the revoked.
         owned: Partitions,
+        /// Not ours, but a warm copy of each is to be kept from now on: it is being prepared for
+        /// us, or we are its standby. What is in here no longer is forgotten; one that moves from
+        /// here to `assigned` goes on from its copy.
+        warm: Partitions,
     },
+    /// Not ours any more, in the same generation: finish what has begun, then acknowledge. Eager
+    /// assignors (range, roundrobin) want everything given up before the next generation.
+    Revoked {
+        /// The partitions.
+        partitions: Partitions,
+    },
+    /// What the group looks like; comes after `Joined`.
+    View(Box<GroupView>),
+    /// After `Drain`: nothing is left that could be moved away. Leave now.
+    Drained,
     /// The group went on without us: all partitions are lost, and nothing may be committed. The
-    /// member joins anew by itself.
+    /// member joins anew by itself. Warm copies stay until the next `Joined` says otherwise.
     Lost {
         /// Why.
         reason: String,

@@ -171,7 +171,7 @@ impl Control {
     fn group_event(&mut self, event: GroupEvent) {
         match event {
             GroupEvent::Rejoining => self.tell_all(|| Word::Hold),
-            GroupEvent::Joined { generation, assigned, revoked, owned } => {
+            GroupEvent::Joined { generation, assigned, revoked, owned, warm: _ } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, "joined");
                 self.tell_all(|| Word::Generation(generation.clone()));
@@ -185,6 +185,14 @@ impl Control {
                     self.state.set(SourceState::Healthy);
                 }
             }
+            GroupEvent::Revoked { partitions } => {
+                for (_, number) in &partitions {
+                    self.owned.remove(number);
+                    let partition = self.partition(*number);
+                    self.tell(self.worker_of(*number), Word::Revoke(partition));
+                }
+            }
+            GroupEvent::View(_) | GroupEvent::Drained => {}
             GroupEvent::Lost { reason } => {
                 tracing::warn!(reason, "all partitions are lost");
                 self.owned.clear();
