@@ -17,6 +17,10 @@ const PURE: &[&str] = &[
     "streams-core/src/task",
     "streams-core/src/group/assignor.rs",
     "streams-core/src/group/member.rs",
+    "streams-core/src/runtime/worker/mod.rs",
+    "streams-core/src/runtime/worker/commands.rs",
+    "streams-core/src/runtime/worker/events.rs",
+    "streams-core/src/runtime/worker/inbox.rs",
     "streams-broker/src/cluster",
 ];
 

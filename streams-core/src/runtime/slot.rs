@@ -1,4 +1,5 @@
-//! A producer of the pool on its own thread: its calls block.
+//! A producer of the pool: its blocking calls are made on a thread of its own, or one by one by
+//! whoever steps the worker.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -63,15 +64,21 @@ pub(crate) struct Slot<P> {
 }
 
 impl<P: TxnProducer> Slot<P> {
+    /// A slot whose producer's calls are made on a thread of its own.
     pub(crate) fn spawn(
         index: usize,
         make: MakeProducer<P>,
         reply: impl Fn(SlotReply<P>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (commands, inbox) = channel();
+        let (mut slot, inbox) = Self::without_thread();
         let thread = std::thread::Builder::new().name(format!("streams-producer-{index}")).spawn(
             move || {
-                let run = || run(index, &make, &inbox, &reply);
+                let run = || {
+                    let mut calls = SlotCalls::new(index, make);
+                    while let Ok(command) = inbox.recv() {
+                        calls.make(command, &reply);
+                    }
+                };
                 if catch_unwind(AssertUnwindSafe(run)).is_err() {
                     reply(SlotReply::InitFailed(TxnError {
                         step: TxnStep::Init,
@@ -82,16 +89,24 @@ impl<P: TxnProducer> Slot<P> {
                 }
             },
         )?;
-        Ok(Self {
+        slot.thread = Some(thread);
+        Ok(slot)
+    }
+
+    /// A slot, and its commands: whoever has them makes the calls, by [`SlotCalls`].
+    pub(crate) fn without_thread() -> (Self, Receiver<SlotCommand>) {
+        let (commands, inbox) = channel();
+        let slot = Self {
             commands: Some(commands),
-            thread: Some(thread),
+            thread: None,
             producer: None,
             outputs: Outputs::default(),
             sent: 0,
             transmit: false,
             flush: None,
             started: false,
-        })
+        };
+        (slot, inbox)
     }
 
     pub(crate) fn command(&self, command: SlotCommand) {
@@ -119,63 +134,67 @@ impl<P: TxnProducer> Slot<P> {
     }
 }
 
-fn run<P: TxnProducer>(
+/// The blocking calls of a slot's producer.
+pub(crate) struct SlotCalls<P> {
     index: usize,
-    make: &MakeProducer<P>,
-    inbox: &Receiver<SlotCommand>,
-    reply: &impl Fn(SlotReply<P>),
-) {
-    let mut producer: Option<Arc<P>> = None;
-    while let Ok(command) = inbox.recv() {
-        match (command, &producer) {
-            (SlotCommand::Init, _) => {
-                // The old client goes first: two with one transactional id would fence each other.
-                producer = None;
-                match init(index, make) {
-                    Ok(made) => {
-                        producer = Some(Arc::clone(&made));
-                        reply(SlotReply::Ready(made));
-                    }
-                    Err(error) => reply(SlotReply::InitFailed(error)),
+    make: MakeProducer<P>,
+    producer: Option<Arc<P>>,
+}
+
+impl<P: TxnProducer> SlotCalls<P> {
+    pub(crate) fn new(index: usize, make: MakeProducer<P>) -> Self {
+        Self { index, make, producer: None }
+    }
+
+    /// Does what the worker asks for, and says how it went as soon as that is known.
+    pub(crate) fn make(&mut self, command: SlotCommand, reply: &impl Fn(SlotReply<P>)) {
+        if let SlotCommand::Init = command {
+            // The old client goes first: two with one transactional id would fence each other.
+            self.producer = None;
+            return match self.init() {
+                Ok(made) => {
+                    self.producer = Some(Arc::clone(&made));
+                    reply(SlotReply::Ready(made));
                 }
-            }
-            (SlotCommand::Flush(txn), Some(producer)) => {
-                reply(match producer.flush(CALL_TIMEOUT) {
-                    Ok(()) => SlotReply::Flushed(txn),
-                    Err(error) => SlotReply::Failed(txn, error),
-                })
-            }
-            (SlotCommand::Commit { txn, offsets, generation }, Some(producer)) => {
+                Err(error) => reply(SlotReply::InitFailed(error)),
+            };
+        }
+        let Some(producer) = &self.producer else {
+            return debug_assert!(false, "a slot without a producer gets no work");
+        };
+        match command {
+            SlotCommand::Init => {}
+            SlotCommand::Flush(txn) => reply(match producer.flush(CALL_TIMEOUT) {
+                Ok(()) => SlotReply::Flushed(txn),
+                Err(error) => SlotReply::Failed(txn, error),
+            }),
+            SlotCommand::Commit { txn, offsets, generation } => {
                 let committed = producer
                     .send_offsets(&offsets, &generation, CALL_TIMEOUT)
                     .and_then(|()| producer.commit(CALL_TIMEOUT));
-                match committed {
-                    Ok(()) => reply(SlotReply::Committed(txn)),
-                    Err(error) => {
-                        reply(SlotReply::Failed(txn, error));
-                        continue;
-                    }
+                if let Err(error) = committed {
+                    return reply(SlotReply::Failed(txn, error));
                 }
+                reply(SlotReply::Committed(txn));
                 // A beginning that fails shows at the next step of the next transaction.
                 if let Err(error) = producer.begin() {
                     tracing::warn!(%error, "can't begin after a commit");
                 }
             }
-            (SlotCommand::Abort, Some(producer)) => {
+            SlotCommand::Abort => {
                 let aborted = producer.abort(CALL_TIMEOUT).and_then(|()| producer.begin());
                 reply(match aborted {
                     Ok(()) => SlotReply::Aborted,
                     Err(error) => SlotReply::AbortFailed(error),
                 });
             }
-            (_, None) => debug_assert!(false, "a slot without a producer gets no work"),
         }
     }
-}
 
-fn init<P: TxnProducer>(index: usize, make: &MakeProducer<P>) -> Result<Arc<P>, TxnError> {
-    let producer = make(index)?;
-    producer.init(CALL_TIMEOUT)?;
-    producer.begin()?;
-    Ok(Arc::new(producer))
+    fn init(&self) -> Result<Arc<P>, TxnError> {
+        let producer = (self.make)(self.index)?;
+        producer.init(CALL_TIMEOUT)?;
+        producer.begin()?;
+        Ok(Arc::new(producer))
+    }
 }

@@ -1,9 +1,10 @@
 //! Events: records, completions, interjections, and the changelog before them.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use super::{EVENTS_PER_ROUND, Interject, RESTORES_PER_ROUND, Waiting, Worker};
+use super::{Clock, EVENTS_PER_ROUND, RESTORES_PER_ROUND, Waiting, Worker};
 use crate::client::{Fetched, Fetcher, TxnProducer};
 use crate::eos::{Delivery, EventEnd, Offer};
 use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome, Severity};
@@ -13,6 +14,9 @@ use crate::runtime::error::{EventPlace, SourceError};
 use crate::store::{Change, StateStore};
 use crate::task::{Task, TaskState, Waiting as WaitingEvent};
 
+/// What a handler's panic was called with.
+type Panic = Box<dyn Any + Send>;
+
 /// Headers of a dead letter: where it came from, and why.
 const DEAD_LETTER_SOURCE: &str = "__source__";
 const DEAD_LETTER_ERROR: &str = "__error__";
@@ -20,10 +24,10 @@ const DEAD_LETTER_ERROR: &str = "__error__";
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Processes events until there are none, or no transaction takes them, or it is time to look
     /// at the mailbox. Returns whether there may be more.
-    pub(super) fn process(&mut self, now: Instant) -> bool {
+    pub(super) fn process(&mut self, now: Instant, clock: &impl Clock) -> bool {
         self.full = false;
-        self.run_waiting(now);
-        self.run_interjections(now);
+        self.run_waiting(now, clock);
+        self.run_interjections(now, clock);
         for _ in 0..EVENTS_PER_ROUND {
             if self.failed {
                 return false;
@@ -124,7 +128,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.send_slot(now, slot);
     }
 
-    fn run_waiting(&mut self, now: Instant) {
+    fn run_waiting(&mut self, now: Instant, clock: &impl Clock) {
         while !self.failed && !self.waiting.is_empty() {
             let Offer::Join { slot, .. } = self.pool.offer(now) else {
                 self.full = true;
@@ -133,6 +137,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             match self.waiting.pop_front() {
                 Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
                 Some(Waiting::Interject(partition, run)) => {
+                    let at = clock.wall_clock();
+                    let run = |ctx: &mut EventContext<_>| run(ctx, at).into_outcome();
                     self.interject(now, slot, partition, "interject", run);
                 }
                 None => return,
@@ -176,7 +182,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    fn run_interjections(&mut self, now: Instant) {
+    fn run_interjections(&mut self, now: Instant, clock: &impl Clock) {
         let due = |task: &Task<A::Store>| {
             let at = task.interjections.iter().position(|at| *at <= now)?;
             (task.state == TaskState::Active).then_some((task.topic_partition().partition(), at))
@@ -193,8 +199,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             if let Some(task) = self.tasks.get_mut(&partition) {
                 task.interjections[which] = next;
             }
-            let run = |ctx: &mut EventContext<A::Store>, at| (interjection.call)(ctx, at);
-            self.interject_with(now, slot, partition, interjection.name, run);
+            let at = clock.wall_clock();
+            let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, at);
+            self.interject(now, slot, partition, interjection.name, run);
             if self.failed {
                 return;
             }
@@ -207,18 +214,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         slot: usize,
         partition: i32,
         name: &str,
-        run: Interject<A::Store>,
-    ) {
-        self.interject_with(now, slot, partition, name, |ctx, at| run(ctx, at).into_outcome());
-    }
-
-    fn interject_with(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        partition: i32,
-        name: &str,
-        run: impl FnOnce(&mut EventContext<A::Store>, SystemTime) -> Outcome,
+        run: impl FnOnce(&mut EventContext<A::Store>) -> Outcome,
     ) {
         let Some(task) = self.tasks.get_mut(&partition) else {
             return;
@@ -229,7 +225,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let at = interjected(task, name);
         task.context.begin(None);
         let mark = task.context.mark();
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context, SystemTime::now())));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context)));
         match settle(task, mark, outcome, || at) {
             Ok(complete) => {
                 let records = task.context.outputs_mut().len();
@@ -336,7 +332,7 @@ fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPlace {
 fn settle<S: StateStore>(
     task: &mut Task<S>,
     mark: crate::record::OutputMark,
-    outcome: std::thread::Result<Outcome>,
+    outcome: Result<Outcome, Panic>,
     at: impl FnOnce() -> EventPlace,
 ) -> Result<bool, SourceError> {
     let complete = match outcome {
@@ -354,7 +350,7 @@ fn settle<S: StateStore>(
     Ok(complete)
 }
 
-fn failure(outcome: std::thread::Result<Outcome>, at: EventPlace) -> SourceError {
+fn failure(outcome: Result<Outcome, Panic>, at: EventPlace) -> SourceError {
     match outcome {
         Ok(Outcome::Failed(error)) => {
             let fatal = error.severity() == Severity::Fatal;

@@ -1,17 +1,17 @@
 //! A worker: one thread that owns a set of partitions, with their stores, handlers and producers.
 //!
-//! Nothing here is shared or locked. The thread sleeps until its mailbox or its fetcher has
-//! something, or a timer of the pool or of an interjection is due.
+//! Nothing here is shared or locked. [`Worker::step`] does what there is to do and says when to
+//! come again; it reads no clock of its own and never waits. `driver` is the thread around it.
 
 mod commands;
+mod driver;
 mod events;
 mod inbox;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::inbox::CompletionMailbox;
 use super::OnUndecodable;
@@ -33,13 +33,10 @@ use crate::task::Task;
 const EVENTS_PER_ROUND: usize = 512;
 /// So many changelog records are applied before the mailbox is looked at again.
 const RESTORES_PER_ROUND: usize = 4_096;
-/// The longest sleep: nothing depends on it, it bounds the harm of a lost wake-up.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// An interjection at any time, by [`super::RunningSource::interject`].
-pub(crate) type Interject<S> = Box<
-    dyn FnOnce(&mut EventContext<S>, std::time::SystemTime) -> HandlerResult<ExecutionState> + Send,
->;
+pub(crate) type Interject<S> =
+    Box<dyn FnOnce(&mut EventContext<S>, SystemTime) -> HandlerResult<ExecutionState> + Send>;
 
 /// What a worker is told.
 pub(crate) enum ToWorker<S: 'static, P> {
@@ -139,59 +136,44 @@ enum Waiting<S: 'static> {
     Interject(i32, Interject<S>),
 }
 
-impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
-    /// Runs a worker in this thread until it is stopped.
-    pub(crate) fn run(
-        parts: WorkerParts<A::Store, P, F>,
-        mailbox: Mailbox<ToWorker<A::Store, P>>,
-        inbox: Receiver<ToWorker<A::Store, P>>,
-    ) {
-        mailbox.waker().wake_me();
-        let index = parts.index;
-        match Self::new(parts, mailbox, inbox) {
-            Ok(mut worker) => {
-                // A bug of ours must not leave the application waiting for ever.
-                if catch_unwind(AssertUnwindSafe(|| worker.work())).is_err() {
-                    let name = format!("worker {index} panicked");
-                    (worker.parts.report)(FromWorker::Failed(SourceError::Thread(name)));
-                    (worker.parts.report)(FromWorker::Ended(index));
-                }
-            }
-            Err((report, error)) => {
-                report(FromWorker::Failed(error));
-                report(FromWorker::Ended(index));
-            }
-        }
-    }
+/// The time, as a worker asks for it.
+pub(crate) trait Clock {
+    /// It never goes back.
+    fn now(&self) -> Instant;
 
-    #[expect(clippy::type_complexity, clippy::result_large_err, reason = "once at the start")]
-    fn new(
+    /// The time of day, which interjections are told.
+    fn wall_clock(&self) -> SystemTime;
+}
+
+/// When to step a worker again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// At once.
+    Again,
+    /// When its mailbox or its fetcher has something, and at this time at the latest.
+    Wait(Option<Instant>),
+    /// Never: it has ended.
+    Ended,
+}
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    /// A worker without partitions; `slots` are its pool's.
+    pub(crate) fn new(
         parts: WorkerParts<A::Store, P, F>,
+        fetcher: F,
+        slots: Vec<Slot<P>>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,
         inbox: Receiver<ToWorker<A::Store, P>>,
-    ) -> Result<Self, (Box<dyn Fn(FromWorker) + Send>, SourceError)> {
-        let fetcher = match (parts.make_fetcher)() {
-            Ok(fetcher) => fetcher,
-            Err(error) => return Err((parts.report, error.into())),
-        };
-        let pool = Pool::new(parts.eos);
-        let mut slots = Vec::new();
-        for slot in 0..parts.eos.pool_size {
-            let mailbox = mailbox.clone();
-            let reply = move |reply| mailbox.send(ToWorker::Slot(slot, reply));
-            match Slot::spawn(slot, Arc::clone(&parts.make_producer), reply) {
-                Ok(slot) => slots.push(slot),
-                Err(error) => return Err((parts.report, SourceError::Thread(error.to_string()))),
-            }
-        }
-        Ok(Self {
+    ) -> Self {
+        assert_eq!(slots.len(), parts.eos.pool_size, "a slot for each producer of the pool");
+        Self {
             completions: Arc::new(CompletionMailbox(mailbox)),
             random: parts.seed | 1,
+            pool: Pool::new(parts.eos),
             parts,
             inbox,
             fetcher,
             restorer: None,
-            pool,
             slots,
             tasks: BTreeMap::new(),
             generation: None,
@@ -202,41 +184,40 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             failed: false,
             stopping: false,
             ended: false,
-        })
-    }
-
-    fn work(&mut self) {
-        while !self.ended {
-            let now = Instant::now();
-            while let Ok(message) = self.inbox.try_recv() {
-                self.handle(now, message);
-            }
-            let more_restores = self.restore(now);
-            let more_events = !self.failed && self.process(now);
-            // The pool is asked with the time after the events, so that no batch gets too old.
-            let now = Instant::now();
-            self.pool.advance(now, more_events);
-            while let Some(command) = self.pool.poll_command() {
-                self.execute(now, command);
-            }
-            self.transmit(now);
-            self.end_if_stopped();
-            if !more_restores && !more_events && !self.ended {
-                self.sleep(now);
-            }
         }
-        self.slots.iter_mut().for_each(Slot::join);
-        (self.parts.report)(FromWorker::Ended(self.parts.index));
     }
 
-    fn sleep(&self, now: Instant) {
+    /// Does what there is to do: messages, changelog records, events, the pool's commands.
+    pub(crate) fn step(&mut self, clock: &impl Clock) -> Next {
+        if self.ended {
+            return Next::Ended;
+        }
+        let now = clock.now();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.handle(now, message);
+        }
+        let more_restores = self.restore(now);
+        let more_events = !self.failed && self.process(now, clock);
+        // The pool is asked with the time after the events, so that no batch gets too old.
+        let now = clock.now();
+        self.pool.advance(now, more_events);
+        while let Some(command) = self.pool.poll_command() {
+            self.execute(now, command);
+        }
+        self.transmit(now);
+        self.end_if_stopped();
+        match (self.ended, more_restores || more_events) {
+            (true, _) => Next::Ended,
+            (false, true) => Next::Again,
+            (false, false) => Next::Wait(self.due()),
+        }
+    }
+
+    /// When a timer is due.
+    fn due(&self) -> Option<Instant> {
         let interjections = self.tasks.values().flat_map(|task| task.interjections.iter().copied());
         let interjections = interjections.filter(|_| !self.full && !self.failed);
-        let due = interjections.chain(self.pool.poll_timeout()).min();
-        let sleep = due.map_or(SLEEP_MAX, |due| due.saturating_duration_since(now).min(SLEEP_MAX));
-        if !sleep.is_zero() {
-            std::thread::park_timeout(sleep);
-        }
+        interjections.chain(self.pool.poll_timeout()).min()
     }
 
     fn end_if_stopped(&mut self) {
