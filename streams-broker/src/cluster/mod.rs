@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod codes;
+mod configs;
 mod fault;
 mod fetch;
 mod groups;
@@ -23,7 +24,9 @@ use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
+pub use self::configs::TopicConfig;
 use self::fault::Faults;
 pub use self::fault::{Fault, FaultKind};
 use self::fetch::ParkedFetch;
@@ -118,10 +121,12 @@ pub fn api_versions(error_code: i16) -> ApiVersionsResponse {
         .with_api_keys(VERSIONS.iter().map(key).collect())
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Topic {
+    /// As clients name it in newer requests; a topic made anew under the same name has another.
+    id: Uuid,
+    config: TopicConfig,
     partitions: Vec<PartitionLog>,
-    max_message_bytes: Option<usize>,
 }
 
 /// A Kafka cluster of one node, in memory.
@@ -130,6 +135,8 @@ pub struct Cluster {
     settings: Settings,
     now: i64,
     topics: BTreeMap<String, Topic>,
+    topic_names: BTreeMap<Uuid, String>,
+    next_topic: u64,
     transactions: Transactions,
     groups: BTreeMap<String, Group>,
     parked: Vec<ParkedFetch>,
@@ -148,6 +155,8 @@ impl Cluster {
             settings,
             now: 0,
             topics: BTreeMap::new(),
+            topic_names: BTreeMap::new(),
+            next_topic: 0,
             transactions: Transactions::default(),
             groups: BTreeMap::new(),
             parked: Vec::new(),
@@ -157,6 +166,11 @@ impl Cluster {
             faults: Faults::default(),
             replies: VecDeque::new(),
         }
+    }
+
+    /// The configuration of a topic.
+    pub fn topic_config(&self, name: &str) -> Option<&TopicConfig> {
+        self.topics.get(name).map(|topic| &topic.config)
     }
 
     /// Lets a request fail, once it comes.
@@ -259,6 +273,11 @@ impl Cluster {
                 .with_host(StrBytes::from_string(self.settings.host.clone()))
                 .with_port(i32::from(self.settings.port)),
         )
+    }
+
+    /// The name of the topic with this id.
+    fn topic_name(&self, id: Uuid) -> Option<&str> {
+        self.topic_names.get(&id).map(String::as_str)
     }
 
     fn log(&self, topic: &str, partition: i32) -> Option<&PartitionLog> {

@@ -32,7 +32,7 @@ impl Cluster {
     fn append(&mut self, topic: &str, partition: i32, records: Option<Bytes>) -> Result<i64, i16> {
         let batches = batch::split(&records.unwrap_or_default())?;
         let known = self.topics.get(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let limit = known.max_message_bytes.unwrap_or(self.settings.max_message_bytes);
+        let limit = known.config.max_message_bytes;
         if batches.iter().any(|(_, bytes)| bytes.len() > limit) {
             return Err(codes::MESSAGE_TOO_LARGE);
         }

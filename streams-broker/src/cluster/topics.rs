@@ -11,9 +11,10 @@ use kafka_protocol::messages::{
     MetadataRequest, MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::log::PartitionLog;
-use super::{Cluster, NODE_ID, Topic, codes};
+use super::{Cluster, NODE_ID, Topic, TopicConfig, codes};
 
 /// The longest topic name.
 const NAME_BYTES_MAX: usize = 249;
@@ -23,6 +24,18 @@ fn is_name(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let length = (1..=NAME_BYTES_MAX).contains(&name.len());
     length && name.chars().all(legal) && name != "." && name != ".."
+}
+
+/// Bytes that look random and aren't: a run is to be repeatable (splitmix64).
+fn mixed(number: u64) -> [u8; 16] {
+    let word = |seed: u64| {
+        let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    };
+    let (high, low) = (word(number * 2), word(number * 2 + 1));
+    ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()
 }
 
 impl Cluster {
@@ -45,8 +58,22 @@ impl Cluster {
             return Err(codes::TOPIC_ALREADY_EXISTS);
         }
         let partitions = (0..partitions).map(|_| PartitionLog::default()).collect();
-        self.topics.insert(name.to_owned(), Topic { partitions, max_message_bytes: None });
+        let id = self.new_topic_id();
+        self.topic_names.insert(id, name.to_owned());
+        let config = TopicConfig::new(&self.settings);
+        self.topics.insert(name.to_owned(), Topic { id, config, partitions });
         Ok(())
+    }
+
+    fn new_topic_id(&mut self) -> Uuid {
+        self.next_topic += 1;
+        uuid::Builder::from_random_bytes(mixed(self.next_topic)).into_uuid()
+    }
+
+    fn remove_topic(&mut self, name: &str) -> Option<Topic> {
+        let topic = self.topics.remove(name)?;
+        self.topic_names.remove(&topic.id);
+        Some(topic)
     }
 
     pub(super) fn create_topics(&mut self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
@@ -72,28 +99,41 @@ impl Cluster {
         if !matches!(topic.replication_factor, -1 | 1) {
             return Err(codes::INVALID_REPLICATION_FACTOR);
         }
-        let config = |name: &str| {
-            let found = topic.configs.iter().find(|config| config.name.as_str() == name);
-            found.and_then(|config| config.value.clone())
-        };
+        let set = topic.configs.iter().filter_map(|config| {
+            Some((config.name.to_string(), config.value.as_ref()?.to_string()))
+        });
+        let config = TopicConfig::with(set, &self.settings).map_err(|_| codes::INVALID_CONFIG)?;
         self.create_topic(&topic.name, topic.num_partitions)?;
         if validate_only {
-            self.topics.remove(topic.name.as_str());
+            self.remove_topic(&topic.name);
         } else if let Some(made) = self.topics.get_mut(topic.name.as_str()) {
-            made.max_message_bytes = config("max.message.bytes").and_then(|v| v.parse().ok());
+            made.config = config;
         }
         Ok(())
     }
 
     pub(super) fn delete_topics(&mut self, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
-        let delete = |name: &TopicName| {
-            let code = match self.topics.remove(name.as_str()) {
-                Some(_) => codes::NONE,
-                None => codes::UNKNOWN_TOPIC_OR_PARTITION,
+        let named = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::nil()));
+        // From version 6 on, by name or by id.
+        let stated = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
+        let mut responses = Vec::new();
+        for (name, id) in named.chain(stated) {
+            let found = match &name {
+                Some(name) => Some(name.to_string()),
+                None => self.topic_name(id).map(str::to_owned),
             };
-            DeletableTopicResult::default().with_name(Some(name.clone())).with_error_code(code)
-        };
-        let responses = request.topic_names.iter().map(delete).collect();
+            let removed = found.as_deref().and_then(|name| self.remove_topic(name));
+            let code = match (&removed, &name) {
+                (Some(_), _) => codes::NONE,
+                (None, Some(_)) => codes::UNKNOWN_TOPIC_OR_PARTITION,
+                (None, None) => codes::UNKNOWN_TOPIC_ID,
+            };
+            let result = DeletableTopicResult::default()
+                .with_name(found.map(|name| TopicName(StrBytes::from_string(name))))
+                .with_topic_id(removed.map_or(id, |topic| topic.id))
+                .with_error_code(code);
+            responses.push(result);
+        }
         DeleteTopicsResponse::default().with_responses(responses)
     }
 
