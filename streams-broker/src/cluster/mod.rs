@@ -6,11 +6,12 @@
 
 mod batch;
 pub mod codes;
+mod commits;
 mod configs;
 mod fault;
 mod fetch;
 mod groups;
-mod join;
+mod ids;
 mod log;
 mod offsets;
 mod produce;
@@ -18,6 +19,7 @@ mod topics;
 mod transactions;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{
@@ -31,6 +33,7 @@ use self::fault::Faults;
 pub use self::fault::{Fault, FaultKind};
 use self::fetch::ParkedFetch;
 use self::groups::Group;
+use self::ids::Ids;
 use self::log::PartitionLog;
 use self::transactions::Transactions;
 
@@ -50,6 +53,15 @@ pub enum Reply {
     Disconnect,
 }
 
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its client id.
+    pub id: String,
+    /// Where it is, as groups show it: `/127.0.0.1`.
+    pub host: String,
+}
+
 /// The cluster's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -65,6 +77,17 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// What all logs together may take, in bytes.
     pub memory_bytes_max: usize,
+    /// So long a group's first generation waits for more members
+    /// (`group.initial.rebalance.delay.ms`; Kafka waits three seconds).
+    pub group_initial_rebalance_delay_ms: i64,
+    /// The session timeouts that a member may ask for (`group.min.session.timeout.ms` and
+    /// `group.max.session.timeout.ms`).
+    pub group_session_timeout_ms: RangeInclusive<i32>,
+    /// The most members of a group (`group.max.size`).
+    pub group_max_size: usize,
+    /// From what ids of topics and members are made: two clusters with the same seed give out the
+    /// same ones.
+    pub seed: u64,
 }
 
 impl Default for Settings {
@@ -76,23 +99,31 @@ impl Default for Settings {
             default_partitions: 1,
             max_message_bytes: 1_048_588,
             memory_bytes_max: 4 << 30,
+            group_initial_rebalance_delay_ms: 0,
+            group_session_timeout_ms: 6_000..=1_800_000,
+            group_max_size: usize::MAX,
+            seed: 0,
         }
     }
 }
 
 /// The versions that are served: from the oldest that clients of today ask for.
-const VERSIONS: [(ApiKey, i16, i16); 19] = [
+const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 9),
     (ApiKey::Fetch, 4, 12),
     (ApiKey::ListOffsets, 1, 6),
     (ApiKey::Metadata, 0, 9),
-    (ApiKey::OffsetCommit, 2, 8),
-    (ApiKey::OffsetFetch, 1, 7),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::OffsetFetch, 1, 9),
     (ApiKey::FindCoordinator, 0, 3),
     (ApiKey::JoinGroup, 0, 9),
     (ApiKey::Heartbeat, 0, 4),
     (ApiKey::LeaveGroup, 0, 5),
     (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
+    (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::CreateTopics, 2, 5),
     (ApiKey::DeleteTopics, 1, 5),
@@ -136,13 +167,12 @@ pub struct Cluster {
     now: i64,
     topics: BTreeMap<String, Topic>,
     topic_names: BTreeMap<Uuid, String>,
-    next_topic: u64,
     transactions: Transactions,
     groups: BTreeMap<String, Group>,
     parked: Vec<ParkedFetch>,
     /// Whether records or markers were appended since the parked fetches were looked at.
     appended: bool,
-    next_member: u64,
+    ids: Ids,
     next_offset_commit: u64,
     faults: Faults,
     replies: VecDeque<(RequestId, Reply)>,
@@ -152,18 +182,17 @@ impl Cluster {
     /// An empty cluster.
     pub fn new(settings: Settings) -> Self {
         Self {
-            settings,
             now: 0,
             topics: BTreeMap::new(),
             topic_names: BTreeMap::new(),
-            next_topic: 0,
             transactions: Transactions::default(),
             groups: BTreeMap::new(),
             parked: Vec::new(),
             appended: false,
-            next_member: 0,
+            ids: Ids::new(settings.seed),
             next_offset_commit: 0,
             faults: Faults::default(),
+            settings,
             replies: VecDeque::new(),
         }
     }
@@ -180,6 +209,18 @@ impl Cluster {
 
     /// Takes a request in. `version` is one that [`is_served`].
     pub fn handle(&mut self, now: i64, id: RequestId, version: i16, request: RequestKind) {
+        self.handle_from(&Client::default(), now, id, version, request);
+    }
+
+    /// Takes a client's request in. `version` is one that [`is_served`].
+    pub fn handle_from(
+        &mut self,
+        client: &Client,
+        now: i64,
+        id: RequestId,
+        version: i16,
+        request: RequestKind,
+    ) {
         self.handle_timeout(now);
         let fault = self.faults.of(&request);
         if let Some(FaultKind::Error(code)) = fault
@@ -188,7 +229,7 @@ impl Cluster {
             return self.reply(id, refusal);
         }
         let before = self.replies.len();
-        self.dispatch(id, version, request);
+        self.dispatch(client, id, version, request);
         if fault == Some(FaultKind::LoseReply) {
             for (of, reply) in self.replies.range_mut(before..) {
                 if *of == id {
@@ -199,7 +240,7 @@ impl Cluster {
         self.serve_parked();
     }
 
-    fn dispatch(&mut self, id: RequestId, version: i16, request: RequestKind) {
+    fn dispatch(&mut self, client: &Client, id: RequestId, version: i16, request: RequestKind) {
         let response = match request {
             RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(api_versions(codes::NONE)),
             RequestKind::Metadata(r) => ResponseKind::Metadata(self.metadata(version, &r)),
@@ -229,12 +270,22 @@ impl Cluster {
                 ResponseKind::TxnOffsetCommit(self.txn_offset_commit(&r))
             }
             RequestKind::EndTxn(r) => ResponseKind::EndTxn(self.end_txn(version, &r)),
-            RequestKind::OffsetCommit(r) => ResponseKind::OffsetCommit(self.offset_commit(&r)),
-            RequestKind::OffsetFetch(r) => ResponseKind::OffsetFetch(self.offset_fetch(&r)),
-            RequestKind::JoinGroup(r) => return self.join_group(id, version, r),
-            RequestKind::SyncGroup(r) => return self.sync_group(id, r),
+            RequestKind::OffsetCommit(r) => {
+                ResponseKind::OffsetCommit(self.offset_commit(version, &r))
+            }
+            RequestKind::OffsetFetch(r) => {
+                ResponseKind::OffsetFetch(self.offset_fetch(version, &r))
+            }
+            RequestKind::OffsetDelete(r) => ResponseKind::OffsetDelete(self.offset_delete(&r)),
+            RequestKind::JoinGroup(r) => return self.join_group(id, version, client, &r),
+            RequestKind::SyncGroup(r) => return self.sync_group(id, version, &r),
             RequestKind::Heartbeat(r) => ResponseKind::Heartbeat(self.heartbeat(&r)),
-            RequestKind::LeaveGroup(r) => ResponseKind::LeaveGroup(self.leave_group(&r)),
+            RequestKind::LeaveGroup(r) => ResponseKind::LeaveGroup(self.leave_group(version, &r)),
+            RequestKind::ListGroups(r) => ResponseKind::ListGroups(self.list_groups(&r)),
+            RequestKind::DescribeGroups(r) => {
+                ResponseKind::DescribeGroups(self.describe_groups(version, &r))
+            }
+            RequestKind::DeleteGroups(r) => ResponseKind::DeleteGroups(self.delete_groups(&r)),
             // The shell lets only served requests in.
             _ => return self.replies.push_back((id, Reply::Disconnect)),
         };

@@ -4,19 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
-};
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
-};
+use kafka_protocol::messages::{TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Cluster, codes};
@@ -25,11 +16,11 @@ type Place = (String, i32);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offset {
-    offset: i64,
-    leader_epoch: i32,
-    metadata: Option<StrBytes>,
+    pub(super) offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) metadata: Option<StrBytes>,
     /// The number of its request: a later one wins, in whatever order they become visible.
-    request: u64,
+    pub(super) request: u64,
 }
 
 /// A group's offsets.
@@ -41,15 +32,41 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    fn is_unstable(&self, place: &Place) -> bool {
+    pub(super) fn is_unstable(&self, place: &Place) -> bool {
         self.pending.values().any(|offsets| offsets.contains_key(place))
     }
 
-    fn commit(&mut self, place: Place, offset: Offset) {
+    pub(super) fn commit(&mut self, place: Place, offset: Offset) {
         let newer = self.committed.get(&place).is_none_or(|known| known.request < offset.request);
         if newer {
             self.committed.insert(place, offset);
         }
+    }
+
+    pub(super) fn get(&self, place: &Place) -> Option<&Offset> {
+        self.committed.get(place)
+    }
+
+    /// Forgets an offset, and what a transaction has pending for it.
+    pub(super) fn remove(&mut self, place: &Place) {
+        self.committed.remove(place);
+        self.pending.values_mut().for_each(|offsets| drop(offsets.remove(place)));
+        self.pending.retain(|_, offsets| !offsets.is_empty());
+    }
+
+    /// The partitions with a committed offset, by topic.
+    pub(super) fn committed_places(&self) -> Vec<(TopicName, Vec<i32>)> {
+        let mut places: Vec<(TopicName, Vec<i32>)> = Vec::new();
+        for (topic, partition) in self.committed.keys() {
+            match places.last_mut().filter(|(name, _)| name.as_str() == topic) {
+                Some((_, partitions)) => partitions.push(*partition),
+                None => {
+                    let name = TopicName(StrBytes::from_string(topic.clone()));
+                    places.push((name, vec![*partition]));
+                }
+            }
+        }
+        places
     }
 }
 
@@ -81,14 +98,13 @@ impl Cluster {
             }
             Ok(_) => Ok(()),
         };
-        let now = self.now;
         let group = self.groups.entry(request.group_id.to_string()).or_default();
         let member = (request.member_id.as_str(), request.group_instance_id.as_deref());
         let allowed = added.and_then(|()| {
             // Generation -1 without a member is a client that is in no group: not fenced, as in
             // Kafka.
             let anonymous = request.generation_id < 0 && member.0.is_empty();
-            if anonymous { Ok(()) } else { group.check(now, member, request.generation_id) }
+            if anonymous { Ok(()) } else { group.check(member, request.generation_id) }
         });
         self.next_offset_commit += 1;
         let number = self.next_offset_commit;
@@ -116,88 +132,5 @@ impl Cluster {
             topics.push(response.with_partitions(partitions));
         }
         TxnOffsetCommitResponse::default().with_topics(topics)
-    }
-
-    pub(super) fn offset_commit(&mut self, request: &OffsetCommitRequest) -> OffsetCommitResponse {
-        let now = self.now;
-        let group = self.groups.entry(request.group_id.to_string()).or_default();
-        let member = (request.member_id.as_str(), request.group_instance_id.as_deref());
-        let generation = request.generation_id_or_member_epoch;
-        let allowed = match generation < 0 && group.is_empty() {
-            true => Ok(()),
-            false => group.check(now, member, generation),
-        };
-        self.next_offset_commit += 1;
-        let number = self.next_offset_commit;
-        let mut topics = Vec::new();
-        for topic in &request.topics {
-            let mut partitions = Vec::new();
-            for partition in &topic.partitions {
-                let offset = Offset {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
-                    metadata: partition.committed_metadata.clone(),
-                    request: number,
-                };
-                if allowed.is_ok() {
-                    let place = (topic.name.to_string(), partition.partition_index);
-                    group.offsets.commit(place, offset);
-                }
-                let response = OffsetCommitResponsePartition::default()
-                    .with_partition_index(partition.partition_index)
-                    .with_error_code(allowed.err().unwrap_or(codes::NONE));
-                partitions.push(response);
-            }
-            let response = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
-            topics.push(response.with_partitions(partitions));
-        }
-        OffsetCommitResponse::default().with_topics(topics)
-    }
-
-    pub(super) fn offset_fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchResponse {
-        let none = Offsets::default();
-        let offsets = self.groups.get(request.group_id.as_str()).map_or(&none, |g| &g.offsets);
-        let mut asked: Vec<(TopicName, Vec<i32>)> = Vec::new();
-        match &request.topics {
-            Some(topics) => {
-                asked.extend(topics.iter().map(|t| (t.name.clone(), t.partition_indexes.clone())));
-            }
-            None => {
-                for (topic, partition) in offsets.committed.keys() {
-                    match asked.last_mut().filter(|(name, _)| name.as_str() == topic) {
-                        Some((_, partitions)) => partitions.push(*partition),
-                        None => {
-                            let name = TopicName(StrBytes::from_string(topic.clone()));
-                            asked.push((name, vec![*partition]));
-                        }
-                    }
-                }
-            }
-        }
-        let topics = asked.into_iter().map(|(name, partitions)| {
-            let of = |partition: i32| {
-                let place = (name.to_string(), partition);
-                let response = OffsetFetchResponsePartition::default()
-                    .with_partition_index(partition)
-                    .with_committed_offset(-1)
-                    .with_committed_leader_epoch(-1)
-                    .with_metadata(Some(StrBytes::default()));
-                if request.require_stable && offsets.is_unstable(&place) {
-                    return response.with_error_code(codes::UNSTABLE_OFFSET_COMMIT);
-                }
-                match offsets.committed.get(&place) {
-                    None => response,
-                    Some(offset) => response
-                        .with_committed_offset(offset.offset)
-                        .with_committed_leader_epoch(offset.leader_epoch)
-                        .with_metadata(
-                            offset.metadata.clone().or_else(|| Some(StrBytes::default())),
-                        ),
-                }
-            };
-            let partitions = partitions.into_iter().map(of).collect();
-            OffsetFetchResponseTopic::default().with_name(name.clone()).with_partitions(partitions)
-        });
-        OffsetFetchResponse::default().with_topics(topics.collect())
     }
 }

@@ -26,18 +26,6 @@ fn is_name(name: &str) -> bool {
     length && name.chars().all(legal) && name != "." && name != ".."
 }
 
-/// Bytes that look random and aren't: a run is to be repeatable (splitmix64).
-fn mixed(number: u64) -> [u8; 16] {
-    let word = |seed: u64| {
-        let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    };
-    let (high, low) = (word(number * 2), word(number * 2 + 1));
-    ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()
-}
-
 impl Cluster {
     /// Makes a topic.
     ///
@@ -58,16 +46,11 @@ impl Cluster {
             return Err(codes::TOPIC_ALREADY_EXISTS);
         }
         let partitions = (0..partitions).map(|_| PartitionLog::default()).collect();
-        let id = self.new_topic_id();
+        let id = self.ids.uuid();
         self.topic_names.insert(id, name.to_owned());
         let config = TopicConfig::new(&self.settings);
         self.topics.insert(name.to_owned(), Topic { id, config, partitions });
         Ok(())
-    }
-
-    fn new_topic_id(&mut self) -> Uuid {
-        self.next_topic += 1;
-        uuid::Builder::from_random_bytes(mixed(self.next_topic)).into_uuid()
     }
 
     fn remove_topic(&mut self, name: &str) -> Option<Topic> {

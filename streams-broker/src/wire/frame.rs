@@ -14,6 +14,7 @@ pub(super) enum Parsed {
         version: i16,
         request: Box<RequestKind>,
         correlation_id: i32,
+        client_id: String,
         silent: bool,
     },
 }
@@ -35,12 +36,13 @@ pub(super) fn parse(mut frame: Bytes) -> Result<Parsed, String> {
         }
         return Err(format!("version {version} of {api:?} is not served"));
     }
-    RequestHeader::decode(&mut frame, api.request_header_version(version))
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
         .map_err(|error| format!("a header that can't be read: {error}"))?;
     let request = RequestKind::decode(api, &mut frame, version)
         .map_err(|error| format!("{api:?} can't be read: {error}"))?;
     let silent = matches!(&request, RequestKind::Produce(produce) if produce.acks == 0);
-    Ok(Parsed::Request { version, request: Box::new(request), correlation_id, silent })
+    let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+    Ok(Parsed::Request { version, request: Box::new(request), correlation_id, client_id, silent })
 }
 
 /// Writes a response.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{Cluster, Fault, Reply, RequestId};
+use crate::cluster::{Client, Cluster, Fault, Reply, RequestId};
 use frame::Parsed;
 
 /// The largest request, in bytes, as Kafka's `socket.request.max.bytes`.
@@ -28,9 +28,18 @@ const PIPELINE_MAX: usize = 256;
 
 /// What the machine's task is told.
 pub(crate) enum Input {
-    Request { version: i16, request: Box<RequestKind>, reply: oneshot::Sender<Reply> },
+    Request {
+        client: Client,
+        version: i16,
+        request: Box<RequestKind>,
+        reply: oneshot::Sender<Reply>,
+    },
     Inject(Fault),
-    CreateTopic { name: String, partitions: i32, done: std::sync::mpsc::Sender<Result<(), i16>> },
+    CreateTopic {
+        name: String,
+        partitions: i32,
+        done: std::sync::mpsc::Sender<Result<(), i16>>,
+    },
     Stop,
 }
 
@@ -59,10 +68,11 @@ pub(crate) async fn run_machine(mut cluster: Cluster, mut inbox: mpsc::Receiver<
         let wait = wait.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(3_600_000);
         tokio::select! {
             input = inbox.recv() => match input {
-                Some(Input::Request { version, request, reply }) => {
+                Some(Input::Request { client, version, request, reply }) => {
                     next += 1;
                     waiting.insert(RequestId(next), reply);
-                    cluster.handle(wall_clock_ms(), RequestId(next), version, *request);
+                    let id = RequestId(next);
+                    cluster.handle_from(&client, wall_clock_ms(), id, version, *request);
                 }
                 Some(Input::Inject(fault)) => cluster.inject(fault),
                 Some(Input::CreateTopic { name, partitions, done }) => {
@@ -96,9 +106,10 @@ pub(crate) async fn accept(listener: TcpListener, machine: mpsc::Sender<Input>) 
 }
 
 async fn serve(stream: TcpStream, machine: mpsc::Sender<Input>, number: u64) {
-    if stream.set_nodelay(true).is_err() {
+    let (Ok(()), Ok(peer)) = (stream.set_nodelay(true), stream.peer_addr()) else {
         return;
-    }
+    };
+    let host = format!("/{}", peer.ip());
     let (mut reader, mut writer) = stream.into_split();
     let (replies, mut to_write) = mpsc::channel::<Pending>(PIPELINE_MAX);
     let gone = Arc::new(tokio::sync::Notify::new());
@@ -124,9 +135,10 @@ async fn serve(stream: TcpStream, machine: mpsc::Sender<Input>, number: u64) {
         };
         let pending = match frame::parse(frame) {
             Ok(Parsed::Answer(bytes)) => Pending::Ready(bytes),
-            Ok(Parsed::Request { version, request, correlation_id, silent }) => {
+            Ok(Parsed::Request { version, request, correlation_id, client_id, silent }) => {
                 let (reply, response) = oneshot::channel();
-                let input = Input::Request { version, request, reply };
+                let client = Client { id: client_id, host: host.clone() };
+                let input = Input::Request { client, version, request, reply };
                 if machine.send(input).await.is_err() {
                     break;
                 }
