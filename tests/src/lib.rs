@@ -4,8 +4,10 @@
 //! its id.
 
 pub mod broker;
+pub mod clients;
 pub mod kafka;
 pub mod oracle;
 pub mod process;
 pub mod proxy;
+pub mod trial;
 pub mod workload;

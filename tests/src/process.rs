@@ -1,7 +1,7 @@
 //! Child processes: the examples, started as a user would, and signals to them by id.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -83,7 +83,15 @@ impl Program {
     ///
     /// # Errors
     /// If it can't be started.
-    pub fn start(path: &std::path::Path, arguments: &[&str]) -> Result<Self> {
+    pub fn start(path: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(Path::new("."), path, arguments)
+    }
+
+    /// Starts a program in a folder; its path is not relative to that.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start_in(folder: &Path, path: &Path, arguments: &[&str]) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let logs = target_dir()?.join("test-logs");
@@ -95,6 +103,7 @@ impl Program {
         let (stdout, stderr) = (file("out"), file("err"));
         let child = Command::new(path)
             .args(arguments)
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use streams_tests::broker::TestBroker;
 use streams_tests::kafka::{self, Kafka};
+use streams_tests::trial::trial;
 
 /// What a test needs beside its broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,6 @@ fn missing_kcat() -> Option<String> {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let required = std::env::var(kafka::REQUIRE).is_ok_and(|value| value == "1");
     let no_kafka = kafka::missing();
     let no_kcat = missing_kcat();
     let lists = arguments.list || arguments.exact && arguments.filter.is_none();
@@ -58,7 +58,7 @@ fn main() {
     let mut trials = Vec::new();
     for (name, needs, body) in TESTS {
         let skip = no_kcat.clone().filter(|_| *needs == Needs::Kcat);
-        trials.push(trial(format!("embedded::{name}"), skip, required, move |topic| {
+        trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
             body(&TestBroker::embedded()?, topic)
         }));
         if *needs == Needs::Faults {
@@ -66,15 +66,20 @@ fn main() {
         }
         let skip = no_kafka.clone().or_else(|| no_kcat.clone().filter(|_| *needs == Needs::Kcat));
         let real = real.clone();
-        trials.push(trial(format!("kafka::{name}"), skip, required, move |topic| match &real {
-            Some(broker) => body(broker, topic),
-            None => anyhow::bail!("Apache Kafka was not started"),
-        }));
+        trials.push(trial(
+            format!("kafka::{name}"),
+            skip,
+            kafka::REQUIRE,
+            move |topic| match &real {
+                Some(broker) => body(broker, topic),
+                None => anyhow::bail!("Apache Kafka was not started"),
+            },
+        ));
     }
     let name = "kafka::a_lost_request_and_a_lost_reply_at_each_step".to_owned();
-    trials.push(trial(name, no_kafka.clone(), required, |_| faults::lost_on_kafka()));
+    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::lost_on_kafka()));
     let name = "kafka::the_broker_restarts_under_load".to_owned();
-    trials.push(trial(name, no_kafka, required, |_| faults::kafka_restarts()));
+    trials.push(trial(name, no_kafka, kafka::REQUIRE, |_| faults::kafka_restarts()));
     trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
         running_totals::no_broker().map_err(|error| Failed::from(format!("{error:#}")))
     }));
@@ -88,26 +93,4 @@ fn is_filtered_out(arguments: &Arguments, prefix: &str) -> bool {
     let filter = arguments.filter.as_deref().unwrap_or("");
     let matches = |name: &&str| format!("{prefix}{name}").contains(filter);
     !TESTS.iter().map(|(name, _, _)| *name).any(|name| matches(&name))
-}
-
-/// A test with topics of its own: their names begin with `prefix`.
-fn trial(
-    name: String,
-    skip: Option<String>,
-    required: bool,
-    body: impl FnOnce(&str) -> anyhow::Result<()> + Send + 'static,
-) -> Trial {
-    let prefix = name.replace("::", "-");
-    match skip {
-        Some(reason) if required => Trial::test(name, move || {
-            Err(Failed::from(format!("required ({}=1), and missing: {reason}", kafka::REQUIRE)))
-        }),
-        Some(reason) => {
-            eprintln!("skipped: {name}: {reason}");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        }
-        None => Trial::test(name, move || {
-            body(&prefix).map_err(|error| Failed::from(format!("{error:#}")))
-        }),
-    }
 }
