@@ -88,7 +88,10 @@ fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> Strin
          offsets.topic.num.partitions=5\ntransaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=5\n\
          group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
-         add.partitions.to.txn.retry.backoff.ms=1\n",
+         add.partitions.to.txn.retry.backoff.ms=1\n\
+         transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n\
+         log.initial.task.delay.ms=0\nlog.retention.check.interval.ms=500\n\
+         log.cleaner.backoff.ms=100\n",
         logs.display()
     )
 }

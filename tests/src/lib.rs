@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod clients;
+pub mod conformance;
 pub mod kafka;
 pub mod oracle;
 pub mod process;

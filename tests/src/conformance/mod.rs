@@ -1,0 +1,65 @@
+//! Conformance: named cases that talk to a broker, and what they saw, line by line.
+//!
+//! Apache Kafka is the truth: `tests/conformance/kafka-4.1.txt` is what it said. Lines hold
+//! offsets, error codes by name, placeholders for ids; nothing random and no times. Each case has
+//! topics, groups and transactional ids of its own, so that cases run side by side.
+
+mod batches;
+mod connection;
+mod ctx;
+mod expected;
+mod fencing;
+mod groups;
+mod isolation;
+mod logs;
+mod members;
+mod offsets;
+mod producers;
+mod records;
+mod run;
+mod sequences;
+mod static_members;
+mod transcript;
+mod txn_offsets;
+
+pub use expected::{INTENDED, Intended, PENDING, judge};
+pub use run::{prepare, run, run_all};
+pub use transcript::{Transcript, diff};
+
+use ctx::Ctx;
+
+/// A case: what it is called, and what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its area and its name.
+    pub name: &'static str,
+    body: fn(&mut Ctx) -> anyhow::Result<()>,
+}
+
+/// The cases of an area.
+macro_rules! named {
+    ($area:literal: $($name:ident),* $(,)?) => {
+        pub(super) const CASES: &[$crate::conformance::Case] = &[$($crate::conformance::Case {
+            name: concat!($area, "::", stringify!($name)),
+            body: $name,
+        }),*];
+    };
+}
+use named;
+
+/// All cases, in the order of the transcript.
+pub fn cases() -> Vec<Case> {
+    let mut cases = [
+        batches::CASES,
+        isolation::CASES,
+        sequences::CASES,
+        fencing::CASES,
+        members::CASES,
+        static_members::CASES,
+        offsets::CASES,
+        txn_offsets::CASES,
+    ]
+    .concat();
+    cases.sort_by_key(|case| case.name);
+    cases
+}
