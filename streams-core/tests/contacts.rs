@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use streams_core::handler::{Outcome, Route};
 use streams_core::prelude::*;
 use streams_core::record::TopicPartition;
-use streams_core::testing::{self, Partition};
+use streams_core::testing::{self, TestDriver};
 
 type ContactId = String;
 
@@ -44,7 +44,6 @@ struct ContactStore {
     notified: Table<ContactId, u64>,
 }
 
-static CONTACTS: Topic<ContactEvent> = Topic::new("contacts");
 static MAILS: Topic<MailEvent> = Topic::new("mails");
 
 #[event_source(events = ContactEvent, store = ContactStore)]
@@ -113,24 +112,24 @@ fn text(bytes: Option<&[u8]>) -> &str {
 
 #[test]
 fn the_contacts_program_runs() {
-    let mut partition = Partition::<contacts::Source>::new();
+    let mut driver = TestDriver::<contacts::Source>::new();
     let events = [
         ContactEvent::CreateContact(billy()),
         notify(),
         ContactEvent::DeleteContact(billy()),
         notify(),
     ];
-    for event in events {
-        assert_eq!(partition.send(&CONTACTS, "123", event).unwrap(), Complete);
-    }
-    assert!(partition.store().contacts.is_empty());
-    assert_eq!(partition.store().notified.get("123"), Some(&1), "the second had no contact");
+    driver.send_all(events.map(|event| ("123", event)));
+    assert!(driver.store(0).contacts.is_empty());
+    assert_eq!(driver.store(0).notified.get("123"), Some(&1), "the second had no contact");
 
-    let [mail] = partition.outputs() else { panic!("one mail: {:?}", partition.outputs()) };
+    let outputs = driver.outputs();
+    let [mail] = &outputs[..] else { panic!("one mail: {outputs:?}") };
     assert_eq!((&**mail.topic_partition().topic(), mail.record_type()), ("mails", "SendMail"));
     assert_eq!((text(mail.key()), text(mail.value())), ("123", "billy@bob.com"));
 
-    let log = partition.changelog().iter().map(|change| (text(change.key()), change.value()));
+    let changelog = driver.changelog(0);
+    let log = changelog.iter().map(|change| (text(change.key()), change.value()));
     let created = serde_json::to_vec(&billy()).unwrap();
     let once = 1u64.to_be_bytes();
     assert!(log.eq([
@@ -138,9 +137,10 @@ fn the_contacts_program_runs() {
         ("notified\x00123", Some(&once[..])),
         ("contacts\x00123", None),
     ]));
-    let restarted = partition.restarted().unwrap();
-    assert!(restarted.store().contacts.is_empty());
-    assert_eq!(restarted.store().notified.get("123"), Some(&1));
+    driver.restart();
+    assert!(driver.store(0).contacts.is_empty());
+    assert_eq!(driver.store(0).notified.get("123"), Some(&1));
+    assert_eq!(driver.outputs().len(), 1, "nothing comes again");
 }
 
 #[test]
@@ -159,12 +159,10 @@ fn the_routing_table_is_data() {
 
 #[test]
 fn an_interjection_is_an_event() {
-    let mut partition = Partition::<contacts::Source>::new();
-    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
-    let at = SystemTime::UNIX_EPOCH;
-    assert_eq!(partition.interject("sweep", at).unwrap(), Complete);
-    assert_eq!(partition.store().notified.get("sweeps"), Some(&1));
-    assert_eq!(partition.changelog().len(), 2);
+    let mut driver = TestDriver::<contacts::Source>::new();
+    driver.send("123", ContactEvent::CreateContact(billy())).interject("sweep");
+    assert_eq!(driver.store(0).notified.get("sweeps"), Some(&1));
+    assert_eq!(driver.changelog(0).len(), 2);
 }
 
 #[test]
@@ -187,13 +185,14 @@ fn what_has_no_route_or_no_payload_is_told_apart() {
 
 #[test]
 fn a_handler_that_fails_leaves_no_trace() {
-    let mut partition = Partition::<contacts::Source>::new();
-    partition.send(&CONTACTS, "123", ContactEvent::CreateContact(billy())).unwrap();
     let nameless = Contact { first_name: String::new(), ..billy() };
-    let error = partition.send(&CONTACTS, "9", ContactEvent::CreateContact(nameless)).unwrap_err();
-    assert_eq!(error.to_string(), "a contact needs a name");
-    assert_eq!(partition.store().contacts.get("123"), Some(&billy()));
-    assert_eq!((partition.changelog().len(), partition.outputs().len()), (1, 0));
+    let mut driver = TestDriver::<contacts::Source>::new();
+    driver
+        .given([("123", ContactEvent::CreateContact(billy()))])
+        .when("9", ContactEvent::CreateContact(nameless))
+        .then_fails("a contact needs a name");
+    assert_eq!((driver.changelog(0).len(), driver.outputs().len()), (1, 0));
+    assert_eq!(driver.committed(0), Some(1));
 }
 
 #[test]

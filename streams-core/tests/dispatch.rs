@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_core::handler::Outcome;
 use streams_core::prelude::*;
-use streams_core::record::{Headers, RECORD_TYPE_HEADER, TopicPartition};
-use streams_core::testing::{self, Partition};
+use streams_core::record::{Headers, ProducerRecord, RECORD_TYPE_HEADER, TopicPartition};
+use streams_core::testing::{self, TestDriver};
 
 thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
 
@@ -106,7 +106,8 @@ fn payloads_borrow_from_the_record() {
     assert!(matches!(dispatch(Readings::Blob(&[0xff, 0x00])), Outcome::Complete));
     let decoded = record(Readings::Line("one"));
     assert!(matches!(Readings::decode(&decoded), Ok(Some(Readings::Line("one")))));
-    assert!(matches!(Partition::<ReadingSource>::new().process(&decoded), Ok(Complete)));
+    let mut driver = TestDriver::<ReadingSource>::new();
+    driver.send("key", Readings::Line("one")).then_committed(0, 1);
 }
 
 #[test]
@@ -164,8 +165,6 @@ enum Numbers {
     Sub(i64),
 }
 
-static NUMBERS: Topic<Numbers> = Topic::new("numbers");
-
 /// The module form, with a handler of its own from elsewhere and one for the rest.
 #[event_source(events = Numbers, store = Sums, handlers = [tick])]
 mod numbers {
@@ -201,21 +200,21 @@ fn tick(ctx: &mut EventContext<Sums>, at: SystemTime) -> Result<ExecutionState> 
 
 #[test]
 fn a_completer_finishes_an_event_from_any_thread() {
-    let mut partition = Partition::<numbers::Source>::new();
-    assert_eq!(partition.send(&NUMBERS, "a", Numbers::Add(3)).unwrap(), Incomplete);
-    assert_eq!(partition.store().sums.get("a"), None);
-    assert_eq!(partition.run_completions().unwrap(), [Complete]);
-    assert!(partition.run_completions().unwrap().is_empty());
-    assert_eq!(partition.store().sums.get("a"), Some(&3));
+    let mut driver = TestDriver::<numbers::Source>::new();
+    driver.hold_completions().send("a", Numbers::Add(3));
+    assert_eq!((driver.store(0).sums.get("a"), driver.committed(0)), (None, None));
+    driver.complete(0);
+    assert_eq!((driver.store(0).sums.get("a"), driver.committed(0)), (Some(&3), Some(1)));
+    assert!(driver.held_completions().is_empty());
 }
 
 #[test]
 fn the_default_handler_takes_the_rest() {
-    let mut partition = Partition::<numbers::Source>::new();
-    assert_eq!(partition.send(&NUMBERS, "a", Numbers::Sub(3)).unwrap(), Complete);
-    let reading = record(Readings::Count(1));
-    assert_eq!(partition.process(&reading).unwrap(), Complete);
-    let sums = &partition.store().sums;
+    let mut driver = TestDriver::<numbers::Source>::new();
+    driver.send("a", Numbers::Sub(3));
+    let other = ProducerRecord::to(driver.topic().to_owned()).record_type("count.v1");
+    driver.send_record(other);
+    let sums = &driver.store(0).sums;
     assert_eq!((sums.get("sub.v1"), sums.get("count.v1")), (Some(&-1), Some(&-1)));
 }
 
@@ -223,8 +222,8 @@ fn the_default_handler_takes_the_rest() {
 fn listed_and_collected_handlers_mix() {
     let names: Vec<_> = numbers::Source::TABLE.interjections.iter().map(|i| i.name).collect();
     assert_eq!(names, ["tick"]);
-    let mut partition = Partition::<numbers::Source>::new();
-    let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7);
-    partition.interject("tick", at).unwrap();
-    assert_eq!(partition.store().sums.get("ticked"), Some(&7));
+    let mut driver = TestDriver::<numbers::Source>::new();
+    driver.interject("tick");
+    let now = driver.now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(driver.store(0).sums.get("ticked"), Some(&now.cast_signed()));
 }

@@ -57,7 +57,7 @@ pub struct Completer<S: 'static> {
 }
 
 impl<S: 'static> Completer<S> {
-    pub(super) fn new(ticket: EventTicket, sink: Arc<dyn CompletionSink<S>>) -> Self {
+    pub(crate) fn new(ticket: EventTicket, sink: Arc<dyn CompletionSink<S>>) -> Self {
         Self { ticket, sink: Some(sink) }
     }
 

@@ -9,10 +9,11 @@ use super::control::{Control, WorkerHandle};
 use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::running::RunningSource;
+use super::slot::MakeProducer;
 use super::worker::{FromWorker, Worker, WorkerParts};
-use crate::client::ClusterConfig;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
 use crate::client::wire::{Admin, Endpoint, NewTopic};
+use crate::client::{ClusterConfig, FetchError};
 use crate::eos::EosConfig;
 use crate::error::ConfigError;
 use crate::group::GroupConfig;
@@ -54,18 +55,18 @@ pub struct SourceBuilder<A: EventSource> {
     pub(super) cluster: ClusterConfig,
     /// Made of the cluster's settings, once they are checked.
     pub(super) endpoint: Option<Endpoint>,
-    pub(super) group: GroupConfig,
-    pub(super) topic: String,
+    pub(crate) group: GroupConfig,
+    pub(crate) topic: String,
     pub(super) changelog: Option<String>,
     pub(super) outputs: Vec<String>,
-    pub(super) partitions: Option<i32>,
+    pub(crate) partitions: Option<i32>,
     pub(super) replication_factor: i16,
     pub(super) topic_configs: BTreeMap<String, String>,
     pub(super) eos: EosConfig,
     pub(super) workers: usize,
     pub(super) on_undecodable: OnUndecodable,
-    pub(super) start_from: StartFrom,
-    pub(super) interjections: Vec<Interjection<A::Store>>,
+    pub(crate) start_from: StartFrom,
+    pub(crate) interjections: Vec<Interjection<A::Store>>,
 }
 
 impl<A: EventSource> SourceBuilder<A> {
@@ -217,7 +218,7 @@ impl<A: EventSource> SourceBuilder<A> {
         self
     }
 
-    fn check(mut self) -> Result<Self, ConfigError> {
+    pub(crate) fn check(mut self) -> Result<Self, ConfigError> {
         let missing = |name, hint| Err(ConfigError::Missing { name, hint });
         if self.cluster.bootstrap.trim().is_empty() {
             return missing("bootstrap", "write `.bootstrap(\"host:port\")`");
@@ -250,7 +251,7 @@ impl<A: EventSource> SourceBuilder<A> {
         self.endpoint.clone().unwrap_or_else(plain)
     }
 
-    pub(super) fn changelog_name(&self) -> String {
+    pub(crate) fn changelog_name(&self) -> String {
         let generated = || format!("gkes_change_log_{}_{}", self.topic, self.group.group_id);
         self.changelog.clone().unwrap_or_else(generated)
     }
@@ -333,6 +334,20 @@ impl<A: EventSource> SourceBuilder<A> {
             let waker = waker.clone();
             RdFetcher::new(&cluster, &group, move || waker.wake())
         };
+        // The control thread may be gone before a worker's last word.
+        let report = move |message| drop(reports.send(message));
+        let (make_producer, make_fetcher) = (Arc::new(make_producer), Box::new(make_fetcher));
+        self.worker_parts(index, make_producer, make_fetcher, Box::new(report))
+    }
+
+    /// The parts of a worker whose clients are made so.
+    pub(crate) fn worker_parts<P, F>(
+        &self,
+        index: usize,
+        make_producer: MakeProducer<P>,
+        make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
+        report: Box<dyn Fn(FromWorker) + Send>,
+    ) -> WorkerParts<A::Store, P, F> {
         WorkerParts {
             index,
             eos: self.eos,
@@ -340,11 +355,10 @@ impl<A: EventSource> SourceBuilder<A> {
             changelog: Arc::from(self.changelog_name()),
             on_undecodable: self.on_undecodable.clone(),
             interjections: self.interjections.clone(),
-            seed: seed.wrapping_add(index as u64),
-            make_producer: Arc::new(make_producer),
-            make_fetcher: Box::new(make_fetcher),
-            // The control thread may be gone before a worker's last word.
-            report: Box::new(move |message| drop(reports.send(message))),
+            seed: self.group.seed.wrapping_add(index as u64),
+            make_producer,
+            make_fetcher,
+            report,
         }
     }
 

@@ -7,12 +7,12 @@
 mod builder;
 mod control;
 mod error;
-mod mailbox;
+pub(crate) mod mailbox;
 mod prepare;
 mod producer;
 mod running;
-mod slot;
-mod worker;
+pub(crate) mod slot;
+pub(crate) mod worker;
 
 pub use self::builder::{OnUndecodable, SourceBuilder, StartFrom};
 pub use self::error::{EventPlace, SourceError};

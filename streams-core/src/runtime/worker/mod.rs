@@ -213,6 +213,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
+    /// A partition's store.
+    pub(crate) fn store(&self, partition: i32) -> Option<&A::Store> {
+        self.tasks.get(&partition).map(|task| &task.context.store)
+    }
+
+    /// When a timer of the pool is due: something is under way.
+    pub(crate) fn pool_due(&self) -> Option<Instant> {
+        self.pool.poll_timeout()
+    }
+
     /// When a timer is due.
     fn due(&self) -> Option<Instant> {
         let interjections = self.tasks.values().flat_map(|task| task.interjections.iter().copied());
