@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streams_core::eos::EosConfig;
 use streams_core::prelude::*;
 use streams_core::{Interjection, IntoOutcome};
 
@@ -126,6 +127,15 @@ struct Args {
     /// This instance's name in the group.
     #[arg(long, env = "STREAMS_INSTANCE")]
     instance: Option<String>,
+    /// Without a heartbeat for this time, others take the partitions over.
+    #[arg(long, env = "STREAMS_SESSION_TIMEOUT", value_parser = duration)]
+    session_timeout: Option<Duration>,
+    /// Worker threads.
+    #[arg(long, env = "STREAMS_WORKERS", default_value_t = 1)]
+    workers: usize,
+    /// Producers of each worker.
+    #[arg(long, env = "STREAMS_POOL_SIZE")]
+    pool_size: Option<usize>,
     /// A property of the Kafka clients, by librdkafka's name.
     #[arg(short = 'X', value_name = "NAME=VALUE", value_parser = property)]
     property: Vec<(String, String)>,
@@ -170,6 +180,13 @@ fn main() -> anyhow::Result<()> {
     if let Some(instance) = args.instance {
         source = source.instance(instance);
     }
+    if let Some(timeout) = args.session_timeout {
+        source = source.session_timeout(timeout);
+    }
+    if let Some(pool_size) = args.pool_size {
+        source = source.eos(EosConfig::default().pool_size(pool_size)?);
+    }
+    source = source.workers(args.workers);
     if let (Some(every), Some(topic)) = (args.tick, args.tick_output) {
         source = source.output(&topic);
         TICK_OUTPUT.get_or_init(|| Topic::named(topic));

@@ -87,7 +87,8 @@ fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> Strin
          log.dirs={}\nnum.partitions=3\noffsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=5\ntransaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=5\n\
-         group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+         group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=1000\n\
+         auto.create.topics.enable=false\n\
          add.partitions.to.txn.retry.backoff.ms=1\n\
          transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n\
          log.initial.task.delay.ms=0\nlog.retention.check.interval.ms=500\n\

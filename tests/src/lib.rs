@@ -7,6 +7,7 @@ pub mod broker;
 pub mod clients;
 pub mod conformance;
 pub mod kafka;
+pub mod observer;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

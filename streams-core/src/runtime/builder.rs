@@ -10,6 +10,7 @@ use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::running::RunningSource;
 use super::slot::MakeProducer;
+use super::takeover::{TakeOver, transactional_id};
 use super::worker::{FromWorker, Worker, WorkerParts};
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
 use crate::client::wire::{Admin, Endpoint, NewTopic};
@@ -251,6 +252,21 @@ impl<A: EventSource> SourceBuilder<A> {
         self.endpoint.clone().unwrap_or_else(plain)
     }
 
+    /// The instance's name, or one that nobody else has.
+    fn instance_name(&self) -> String {
+        self.group.instance_id.clone().unwrap_or_else(|| format!("{:016x}", self.group.seed))
+    }
+
+    fn take_over(&self) -> TakeOver {
+        TakeOver {
+            endpoint: self.endpoint(),
+            group: self.group.group_id.clone(),
+            instance: self.instance_name(),
+            producers: self.workers * self.eos.pool_size,
+            changelog: self.changelog_name(),
+        }
+    }
+
     pub(crate) fn changelog_name(&self) -> String {
         let generated = || format!("gkes_change_log_{}_{}", self.topic, self.group.group_id);
         self.changelog.clone().unwrap_or_else(generated)
@@ -320,13 +336,12 @@ impl<A: EventSource> SourceBuilder<A> {
         reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
         mailbox: &Mailbox<super::worker::ToWorker<A::Store, RdTxnProducer>>,
     ) -> WorkerParts<A::Store, RdTxnProducer, RdFetcher> {
-        let seed = self.group.seed;
-        let instance = self.group.instance_id.clone().unwrap_or_else(|| format!("{seed:016x}"));
+        let instance = self.instance_name();
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
         let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
-        let prefix = format!("{group}-{instance}");
+        let application = group.clone();
         let make_producer = move |slot: usize| {
-            let id = format!("{prefix}-{}", index * pool_size + slot);
+            let id = transactional_id(&application, &instance, index * pool_size + slot);
             RdTxnProducer::new(&cluster, &id, timeout)
         };
         let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
@@ -356,6 +371,7 @@ impl<A: EventSource> SourceBuilder<A> {
             on_undecodable: self.on_undecodable.clone(),
             interjections: self.interjections.clone(),
             seed: self.group.seed.wrapping_add(index as u64),
+            session_timeout: self.group.session_timeout,
             make_producer,
             make_fetcher,
             report,
@@ -430,6 +446,7 @@ impl<A: EventSource> SourceBuilder<A> {
             source: Arc::from(self.topic.as_str()),
             changelog: self.changelog_name(),
             start_from: self.start_from,
+            take_over: self.take_over(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::prepare::{PrepareSettings, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
+use super::takeover::client_id;
 use super::worker::{Assignment, FromWorker, ToWorker};
 use crate::client::wire::{Admin, WireTransport};
 use crate::eos::TxnSeq;
@@ -129,6 +130,10 @@ impl Control {
         let (events, mut group_events) = unbounded_channel();
         let member = Member::new(std::time::Instant::now(), group.clone());
         let transport = WireTransport::new(&self.settings.endpoint);
+        let transport = match group.instance_id {
+            Some(_) => transport,
+            None => transport.named(client_id(&self.settings.take_over.instance)),
+        };
         let inboxes = (self.group_inbox.take(), self.done_inbox.take());
         let (Some(commands), Some(mut done)) = inboxes else {
             return Err(SourceError::Thread("the control thread runs once".to_owned()));

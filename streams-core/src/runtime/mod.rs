@@ -12,6 +12,7 @@ mod prepare;
 mod producer;
 mod running;
 pub(crate) mod slot;
+mod takeover;
 pub(crate) mod worker;
 
 pub use self::builder::{OnUndecodable, SourceBuilder, StartFrom};

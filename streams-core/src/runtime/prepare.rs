@@ -1,8 +1,8 @@
 //! Taking partitions over: where they go on, and how much of the changelog is to be restored.
 //!
-//! In this order: own them in a generation; the stable committed offset, which waits for what a
-//! former owner has open; the changelog's end; its last stable offset at or past that end, so that
-//! reading to it misses nothing.
+//! In this order: own them in a generation; abort what a dead owner has open ([`TakeOver`]); the
+//! stable committed offset, which waits for that; the changelog's end; its last stable offset at or
+//! past that end, so that reading to it misses nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::StartFrom;
 use super::error::SourceError;
+use super::takeover::TakeOver;
 use super::worker::Assignment;
 use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};
 use crate::eos::Snapshot;
@@ -29,10 +30,24 @@ pub(crate) struct PrepareSettings {
     pub(crate) source: Arc<str>,
     pub(crate) changelog: String,
     pub(crate) start_from: StartFrom,
+    pub(crate) take_over: TakeOver,
 }
 
 /// Finds out where these partitions of the source go on.
 pub(crate) async fn prepare(
+    settings: &PrepareSettings,
+    partitions: &[i32],
+) -> Result<Vec<Assignment>, SourceError> {
+    let (waiting, ends) = tokio::sync::oneshot::channel();
+    // Beside the rest, which most often need not wait for it; and to its end, because the readers
+    // of the outputs wait for it too.
+    tokio::spawn(settings.take_over.clone().run(ends));
+    let found = places(settings, partitions).await;
+    drop(waiting);
+    found
+}
+
+async fn places(
     settings: &PrepareSettings,
     partitions: &[i32],
 ) -> Result<Vec<Assignment>, SourceError> {

@@ -61,6 +61,8 @@ pub(crate) struct Slot<P> {
     pub(crate) flush: Option<TxnSeq>,
     /// Whether the producer has been initialised at least once.
     pub(crate) started: bool,
+    /// How often all partitions had been lost when the producer was made.
+    pub(crate) made_after_losses: u64,
 }
 
 impl<P: TxnProducer> Slot<P> {
@@ -105,6 +107,7 @@ impl<P: TxnProducer> Slot<P> {
             transmit: false,
             flush: None,
             started: false,
+            made_after_losses: 0,
         };
         (slot, inbox)
     }

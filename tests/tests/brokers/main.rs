@@ -5,6 +5,7 @@
 
 mod contacts;
 mod faults;
+mod group;
 mod running_totals;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ enum Needs {
     Kcat,
     /// A broker that takes faults.
     Faults,
+    /// Apache Kafka.
+    Kafka,
 }
 
 type Body = fn(&TestBroker, &str) -> anyhow::Result<()>;
@@ -34,6 +37,8 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
+    ("a_crash_is_taken_over_without_waiting", Needs::Kafka, group::crash),
+    ("a_restart_ends_what_a_larger_pool_left", Needs::Kafka, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
 
@@ -58,9 +63,11 @@ fn main() {
     let mut trials = Vec::new();
     for (name, needs, body) in TESTS {
         let skip = no_kcat.clone().filter(|_| *needs == Needs::Kcat);
-        trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
-            body(&TestBroker::embedded()?, topic)
-        }));
+        if *needs != Needs::Kafka {
+            trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
+                body(&TestBroker::embedded()?, topic)
+            }));
+        }
         if *needs == Needs::Faults {
             continue;
         }

@@ -1,5 +1,6 @@
 //! `running_totals` under load, killed, restarted, shared; the oracle is always on.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +32,11 @@ impl Setting {
     }
 
     pub(crate) fn start(&self, instance: &str) -> Result<Program> {
+        self.start_with(&["--instance", instance])
+    }
+
+    /// Starts a member with further arguments.
+    pub(crate) fn start_with(&self, further: &[&str]) -> Result<Program> {
         let (input, output) = (self.topic("in"), self.topic("out"));
         let (changelog, ticks) = (self.topic("changelog"), self.topic("ticks"));
         let partitions = PARTITIONS.to_string();
@@ -41,12 +47,19 @@ impl Setting {
             ("--output", &output),
             ("--changelog", &changelog),
             ("--partitions", &partitions),
-            ("--instance", instance),
             ("--tick", "100ms"),
             ("--tick-output", &ticks),
         ];
-        let arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
+        let mut arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
+        arguments.extend(further);
         Program::start(&example("running_totals")?, &arguments)
+    }
+
+    /// Sends the updates on a thread of its own.
+    pub(crate) fn send(&self, workload: &Workload) -> JoinHandle<Result<()>> {
+        let (workload, bootstrap, input) =
+            (workload.clone(), self.bootstrap.clone(), self.topic("in"));
+        std::thread::spawn(move || workload.send(&bootstrap, &input))
     }
 
     /// Waits for the outputs of `workload`, and asks the oracle.
@@ -64,7 +77,7 @@ impl Setting {
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("STREAMS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| u64::from(std::process::id()))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
@@ -78,7 +77,7 @@ pub struct Admin {
     brokers: BTreeMap<String, Connection>,
 }
 
-fn text(value: &str) -> StrBytes {
+pub(super) fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
@@ -122,7 +121,7 @@ impl Admin {
     }
 
     /// Asks any broker.
-    async fn call<R: Request>(
+    pub(super) async fn call<R: Request>(
         &mut self,
         request: &R,
         cap: i16,
@@ -139,7 +138,7 @@ impl Admin {
     }
 
     /// Asks the broker at `address`.
-    async fn call_at<R: Request>(
+    pub(super) async fn call_at<R: Request>(
         &mut self,
         address: &str,
         request: &R,
@@ -170,6 +169,15 @@ impl Admin {
             UNKNOWN_TOPIC_OR_PARTITION => Ok(None),
             code => Err(ClientError::refused(format!("describing topic `{topic}`"), code)),
         }
+    }
+
+    /// The addresses of all brokers.
+    pub(super) async fn brokers(&mut self) -> Result<Vec<String>, ClientError> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(Vec::new()))
+            .with_allow_auto_topic_creation(false);
+        let reply = self.call(&request, 9).await?;
+        Ok(reply.brokers.iter().map(|b| format!("{}:{}", b.host, b.port)).collect())
     }
 
     async fn metadata(
@@ -302,14 +310,23 @@ impl Admin {
     /// # Errors
     /// If there is none yet (retriable), or the group may not be used.
     pub async fn group_coordinator(&mut self, group: &str) -> Result<String, ClientError> {
-        let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
+        self.coordinator("group", group, 0).await
+    }
+
+    /// The address of the coordinator of a group (type 0) or a transactional id (type 1).
+    pub(super) async fn coordinator(
+        &mut self,
+        what: &str,
+        key: &str,
+        key_type: i8,
+    ) -> Result<String, ClientError> {
+        let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(key_type);
         let reply = self.call(&request, 3).await?;
         if reply.error_code != 0 {
-            let what = format!("finding the coordinator of group `{group}`");
+            let what = format!("finding the coordinator of {what} `{key}`");
             return Err(ClientError::refused(what, reply.error_code));
         }
-        let found = Coordinator::default().with_host(reply.host).with_port(reply.port);
-        Ok(format!("{}:{}", found.host, found.port))
+        Ok(format!("{}:{}", reply.host, reply.port))
     }
 
     /// The stable committed offsets of a group: those of open transactions are waited for.

@@ -18,7 +18,7 @@ use super::security::{BoxStream, Security};
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection may take to be made.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const CLIENT_SOFTWARE: &str = "streams-core";
+pub(super) const CLIENT_SOFTWARE: &str = "streams-core";
 /// The lowest version of ApiVersions that carries the client's name.
 const API_VERSIONS: i16 = 3;
 
@@ -26,6 +26,7 @@ const API_VERSIONS: i16 = 3;
 pub struct Connection {
     address: String,
     stream: BoxStream,
+    client_id: StrBytes,
     correlation_id: i32,
     versions: HashMap<i16, (i16, i16)>,
 }
@@ -49,6 +50,7 @@ impl Connection {
         let mut connection = Self {
             address: address.to_owned(),
             stream,
+            client_id: StrBytes::from_static_str(CLIENT_SOFTWARE),
             correlation_id: 0,
             versions: HashMap::new(),
         };
@@ -62,6 +64,13 @@ impl Connection {
         let versions = reply.api_keys.iter().map(|k| (k.api_key, (k.min_version, k.max_version)));
         connection.versions = versions.collect();
         Ok(connection)
+    }
+
+    /// The name under which the broker knows us from now on.
+    #[must_use]
+    pub(super) fn named(mut self, client_id: &str) -> Self {
+        self.client_id = StrBytes::from_string(client_id.to_owned());
+        self
     }
 
     /// The broker's address.
@@ -114,7 +123,7 @@ impl Connection {
         version: i16,
     ) -> Result<R::Response, ClientError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = encode(request, version, self.correlation_id)
+        let frame = encode(request, version, self.correlation_id, &self.client_id)
             .map_err(|reason| ClientError::connection(&self.address, reason))?;
         let reply = self.transfer(&frame).await;
         let mut reply = reply.map_err(|error| ClientError::connection(&self.address, error))?;
@@ -148,14 +157,19 @@ impl fmt::Debug for Connection {
     }
 }
 
-fn encode<R: Request>(request: &R, version: i16, correlation_id: i32) -> Result<BytesMut, String> {
+fn encode<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: &StrBytes,
+) -> Result<BytesMut, String> {
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str(CLIENT_SOFTWARE)))
+        .with_client_id(Some(client_id.clone()))
         .encode(&mut frame, R::header_version(version))
         .and_then(|()| request.encode(&mut frame, version))
         .map_err(|error| format!("can't write API {} in version {version}: {error}", R::KEY))?;

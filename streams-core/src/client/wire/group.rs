@@ -13,7 +13,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::ClientError;
 use super::admin::{Admin, REQUEST_TIMEOUT};
-use super::connection::Connection;
+use super::connection::{CLIENT_SOFTWARE, Connection};
 use super::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
@@ -30,6 +30,7 @@ const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub struct WireTransport {
     admin: Admin,
     security: Security,
+    client_id: String,
     address: Option<String>,
     /// Taken out for each call, and put back after its reply: a call that was given up in the
     /// middle takes its connection with it.
@@ -42,9 +43,20 @@ impl WireTransport {
         Self {
             admin: Admin::new(endpoint),
             security: endpoint.security.clone(),
+            client_id: CLIENT_SOFTWARE.to_owned(),
             address: None,
             coordinator: None,
         }
+    }
+
+    /// The name under which the other members see this one.
+    #[must_use]
+    pub fn named(self, client_id: String) -> Self {
+        Self { client_id, ..self }
+    }
+
+    async fn open(&mut self, address: &str) -> Result<Connection, ClientError> {
+        Ok(Connection::open(address, &self.security).await?.named(&self.client_id))
     }
 
     /// Asks the coordinator.
@@ -54,9 +66,9 @@ impl WireTransport {
         cap: i16,
         patience: Duration,
     ) -> Result<R::Response, ClientError> {
-        let mut connection = match (self.coordinator.take(), &self.address) {
+        let mut connection = match (self.coordinator.take(), self.address.clone()) {
             (Some(connection), _) => connection,
-            (None, Some(address)) => Connection::open(address, &self.security).await?,
+            (None, Some(address)) => self.open(&address).await?,
             (None, None) => {
                 return Err(ClientError::refused("the coordinator", COORDINATOR_NOT_AVAILABLE));
             }
@@ -70,7 +82,7 @@ impl WireTransport {
         match request {
             GroupRequest::FindCoordinator { group_id } => {
                 let address = self.admin.group_coordinator(&group_id).await?;
-                self.coordinator = Some(Connection::open(&address, &self.security).await?);
+                self.coordinator = Some(self.open(&address).await?);
                 self.address = Some(address);
                 Ok(GroupReply::Coordinator)
             }

@@ -8,9 +8,11 @@ mod consumer_protocol;
 mod error;
 mod group;
 mod security;
+mod transactions;
 
 pub use self::admin::{Admin, CommittedOffset, Isolation, NewTopic, OffsetAt};
 pub use self::connection::Connection;
 pub use self::error::{ClientError, error_name};
 pub use self::group::WireTransport;
 pub use self::security::{Endpoint, Security};
+pub use self::transactions::{GroupMember, OpenTransaction};

@@ -15,11 +15,7 @@ use crate::store::StateStore;
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn execute(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Init { slot } | Command::Recover { slot } => {
-                self.slots[slot].reset();
-                self.slots[slot].producer = None;
-                self.slots[slot].command(SlotCommand::Init);
-            }
+            Command::Init { slot } | Command::Recover { slot } => self.make_producer(slot),
             Command::Transmit { slot, .. } => self.slots[slot].transmit = true,
             Command::Flush { txn, slot } => self.slots[slot].flush = Some(txn),
             Command::Commit { txn, slot, offsets } => self.commit(now, txn, slot, offsets),
@@ -97,7 +93,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    fn stop(&mut self, reason: StopReason) {
+    pub(super) fn stop(&mut self, reason: StopReason) {
         let last = self.last_error.take();
         let text = last.as_ref().map_or(String::new(), ToString::to_string);
         let error = match (reason, last) {
@@ -151,7 +147,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         if let Some(error) = refused {
             slot.transmit = false;
-            let disposition = self.keep(error);
+            let disposition = self.keep(now, index, error);
             if let Some(txn) = self.pool.txn_of(index) {
                 self.pool.handle(now, Event::Failed { txn, disposition });
             }

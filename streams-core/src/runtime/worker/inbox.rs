@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, next_run};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId};
-use crate::error::{Disposition, TxnError};
 use crate::handler::{Completion, CompletionSink, EventContext, EventSource, Interjection};
 use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
@@ -176,7 +175,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         self.restorer = None;
         self.waiting.clear();
+        // EOS-7: there is nothing to commit with.
+        self.generation = None;
         self.pool.handle(now, Event::LoseAll);
+        self.explain_fences();
     }
 
     fn slot_reply(&mut self, now: Instant, slot: usize, reply: SlotReply<P>) {
@@ -191,30 +193,25 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 }
             }
             SlotReply::InitFailed(error) => {
-                Event::RecoverFailed { slot, disposition: self.keep(error) }
+                Event::RecoverFailed { slot, disposition: self.keep(now, slot, error) }
             }
             SlotReply::Flushed(txn) => Event::Flushed { txn },
             SlotReply::Committed(txn) => {
                 self.slots[slot].reset();
                 Event::Committed { txn }
             }
-            SlotReply::Failed(txn, error) => Event::Failed { txn, disposition: self.keep(error) },
+            SlotReply::Failed(txn, error) => {
+                Event::Failed { txn, disposition: self.keep(now, slot, error) }
+            }
             SlotReply::Aborted => {
                 self.slots[slot].reset();
                 Event::Aborted { slot }
             }
             SlotReply::AbortFailed(error) => {
-                Event::AbortFailed { slot, disposition: self.keep(error) }
+                Event::AbortFailed { slot, disposition: self.keep(now, slot, error) }
             }
         };
         self.pool.handle(now, event);
-    }
-
-    pub(super) fn keep(&mut self, error: TxnError) -> Disposition {
-        let disposition = error.disposition;
-        tracing::warn!(worker = self.parts.index, ?disposition, %error, "transaction step failed");
-        self.last_error = Some(error);
-        disposition
     }
 
     /// Ends what the producers have open, so that nobody waits for the transaction's timeout.

@@ -6,6 +6,7 @@
 mod commands;
 mod driver;
 mod events;
+mod fence;
 mod inbox;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::fence::Fence;
 use self::inbox::CompletionMailbox;
 use super::OnUndecodable;
 use super::error::SourceError;
@@ -101,6 +103,7 @@ pub(crate) struct WorkerParts<S: 'static, P, F> {
     /// The source's own, and those that were scheduled.
     pub(crate) interjections: Vec<Interjection<S>>,
     pub(crate) seed: u64,
+    pub(crate) session_timeout: Duration,
     pub(crate) make_producer: MakeProducer<P>,
     pub(crate) make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
     pub(crate) report: Box<dyn Fn(FromWorker) + Send>,
@@ -123,6 +126,7 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     /// Completions and interjections that wait for a transaction.
     waiting: VecDeque<Waiting<A::Store>>,
     last_error: Option<TxnError>,
+    fence: Fence,
     /// No transaction took the last event: what ends one wakes us.
     full: bool,
     failed: bool,
@@ -180,6 +184,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             next_assignment: 0,
             waiting: VecDeque::new(),
             last_error: None,
+            fence: Fence::default(),
             full: false,
             failed: false,
             stopping: false,
@@ -205,6 +210,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.execute(now, command);
         }
         self.transmit(now);
+        self.stop_if_fenced(now);
         self.end_if_stopped();
         match (self.ended, more_restores || more_events) {
             (true, _) => Next::Ended,
@@ -227,7 +233,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     fn due(&self) -> Option<Instant> {
         let interjections = self.tasks.values().flat_map(|task| task.interjections.iter().copied());
         let interjections = interjections.filter(|_| !self.full && !self.failed);
-        interjections.chain(self.pool.poll_timeout()).min()
+        interjections.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }
 
     fn end_if_stopped(&mut self) {

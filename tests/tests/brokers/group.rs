@@ -1,0 +1,118 @@
+//! Members come, go, and die; the oracle is always on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use streams_tests::broker::TestBroker;
+use streams_tests::observer::{Observer, Seen, longest_by_partition};
+use streams_tests::oracle::check_totals;
+use streams_tests::process::Program;
+use streams_tests::workload::{Workload, now_us};
+
+use super::running_totals::{Setting, seed};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Members are expelled after this time without a heartbeat.
+const SESSION: Duration = Duration::from_secs(3);
+/// Far less than `transaction.timeout.ms`, which is 60 s; far more than it takes on an idle
+/// machine.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
+
+/// A group under load.
+struct Run {
+    setting: Setting,
+    workload: Workload,
+    observer: Observer,
+    sender: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Run {
+    fn start(broker: &TestBroker, prefix: &str, seconds: u64) -> Result<Self> {
+        let setting = Setting::new(broker, prefix)?;
+        let workload = Workload { records: seconds * 1_000, ids: 200, rate: 1_000, seed: seed() };
+        let observer = Observer::start(&setting.bootstrap, &setting.topic("out"))?;
+        Ok(Self { setting, workload, observer, sender: None })
+    }
+
+    /// The load begins.
+    fn send(&mut self) {
+        self.sender = Some(self.setting.send(&self.workload));
+    }
+
+    /// A member without a name.
+    fn member(&self) -> Result<Program> {
+        self.setting.start_with(&["--session-timeout", "3s"])
+    }
+
+    fn named(&self, instance: &str, further: &[&str]) -> Result<Program> {
+        let mut arguments = vec!["--session-timeout", "3s", "--instance", instance];
+        arguments.extend(further);
+        self.setting.start_with(&arguments)
+    }
+
+    /// Waits until `updates` more are through.
+    fn go_on(&self, updates: usize) -> Result<()> {
+        self.observer.wait_for(self.observer.count() + updates, PATIENCE)
+    }
+
+    /// All updates are through, and the oracle is content.
+    fn finish(mut self, members: Vec<Program>) -> Result<Vec<Seen>> {
+        let logs = |members: &[Program]| {
+            let logs =
+                members.iter().map(|member| format!("{}\n{}", member.pid(), member.stderr()));
+            format!("STREAMS_TEST_SEED={}\n{}", seed(), logs.collect::<Vec<_>>().join("\n"))
+        };
+        let sender = self.sender.take().context("the load has begun")?;
+        let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+        sent.context("sending")?;
+        let expected = usize::try_from(self.workload.records)?;
+        let seen = self.observer.finish(expected, PATIENCE).with_context(|| logs(&members))?;
+        let payloads: Vec<_> = seen.iter().map(|one| one.payload.clone()).collect();
+        check_totals(&payloads, &self.workload.totals()).with_context(|| logs(&members))?;
+        let mut members = members;
+        for member in &mut members {
+            member.stop(PATIENCE).with_context(|| member.stderr())?;
+        }
+        self.setting.check(&self.workload).with_context(|| logs(&members))?;
+        self.setting.check_ticks().with_context(|| logs(&members))?;
+        Ok(seen)
+    }
+}
+
+fn longest(seen: &[Seen], from_us: i64) -> Duration {
+    longest_by_partition(seen, from_us).into_values().max().unwrap_or_default()
+}
+
+/// SIGKILL of one of three: what it left open is aborted by whoever takes its partitions over.
+pub(crate) fn crash(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 20)?;
+    let mut members = vec![run.member()?, run.member()?, run.member()?];
+    run.send();
+    run.go_on(6_000)?;
+    let killed_us = now_us();
+    members.remove(0).kill()?;
+    let seen = run.finish(members)?;
+    let longest = longest(&seen, killed_us - 1_000_000);
+    eprintln!("the longest pause after a crash: {longest:?}, with a session of {SESSION:?}");
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
+    Ok(())
+}
+
+/// An instance is killed, and comes back with fewer producers than it had.
+pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 12)?;
+    run.send();
+    for _ in 0..2 {
+        let mut member = run.named("a", &["--pool-size", "6"])?;
+        run.go_on(2_000)?;
+        member.kill()?;
+        let mut member = run.named("a", &["--pool-size", "2"])?;
+        run.go_on(1_000)?;
+        member.kill()?;
+    }
+    let member = run.named("a", &["--pool-size", "2"])?;
+    let seen = run.finish(vec![member])?;
+    let longest = longest(&seen, 0);
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
+    Ok(())
+}
