@@ -29,6 +29,7 @@ pub async fn run(
     mut commands: mpsc::UnboundedReceiver<GroupCommand>,
     mut on_event: impl FnMut(GroupEvent),
 ) {
+    let mut is_open = true;
     while !member.is_ended() {
         let request = member.poll_request(Instant::now());
         while let Some(event) = member.poll_event() {
@@ -36,34 +37,39 @@ pub async fn run(
         }
         if let Some(request) = request {
             let mut call = std::pin::pin!(transport.call(request));
-            // Commands are taken while a request is in flight: a JoinGroup may wait for others for
-            // as long as the rebalance timeout.
-            loop {
+            // Commands are taken and the clock is looked at while a request is in flight: a
+            // JoinGroup may wait for others for as long as the rebalance timeout, and a heartbeat
+            // for a broker that is gone.
+            while member.is_waiting() {
+                let wake = sleep_until(member.poll_timeout());
                 tokio::select! {
                     biased;
                     reply = &mut call => {
                         member.handle_reply(Instant::now(), reply);
                         break;
                     }
-                    command = commands.recv() => {
-                        if handle(&mut member, command) {
-                            break;
-                        }
+                    command = commands.recv(), if is_open => {
+                        is_open = command.is_some();
+                        handle(&mut member, command);
                     }
+                    () = wake => member.handle_timeout(Instant::now()),
+                }
+                while let Some(event) = member.poll_event() {
+                    on_event(event);
                 }
             }
         } else {
-            let wake = member.poll_timeout().map(tokio::time::Instant::from_std);
-            let sleep = async {
-                match wake {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = sleep => {}
-                command = commands.recv() => drop(handle(&mut member, command)),
+                () = sleep_until(member.poll_timeout()) => {}
+                command = commands.recv(), if is_open => {
+                    is_open = command.is_some();
+                    handle(&mut member, command);
+                }
             }
+        }
+        // What has come in together is looked at together.
+        while let Ok(command) = commands.try_recv() {
+            handle(&mut member, Some(command));
         }
         member.handle_timeout(Instant::now());
         while let Some(event) = member.poll_event() {
@@ -72,30 +78,23 @@ pub async fn run(
     }
 }
 
-/// Returns whether the request in flight counts no more.
-fn handle(member: &mut Member, command: Option<GroupCommand>) -> bool {
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn handle(member: &mut Member, command: Option<GroupCommand>) {
     let now = Instant::now();
     match command {
-        Some(GroupCommand::Acknowledge(partitions)) => {
-            member.acknowledge_revoked(now, &partitions);
-            false
-        }
-        Some(GroupCommand::Warmed(partitions)) => {
-            member.warmed(now, &partitions);
-            false
-        }
+        Some(GroupCommand::Acknowledge(partitions)) => member.acknowledge_revoked(now, &partitions),
+        Some(GroupCommand::Warmed(partitions)) => member.warmed(now, &partitions),
         Some(GroupCommand::WarmFailed(partitions, reason)) => {
             member.warm_failed(now, &partitions, &reason);
-            false
         }
-        Some(GroupCommand::Drain) => {
-            member.drain(now, SystemTime::now());
-            false
-        }
+        Some(GroupCommand::Drain) => member.drain(now, SystemTime::now()),
         // A runtime that is gone wants nothing more of the group.
-        Some(GroupCommand::Leave) | None => {
-            member.leave(now);
-            true
-        }
+        Some(GroupCommand::Leave) | None => member.leave(now),
     }
 }

@@ -4,17 +4,51 @@
 //!
 //! - **GRP-1** A partition has at most one owner in a generation.
 //! - **GRP-2** None is unowned while an active member exists; unowned ones are assigned at once.
-//! - **GRP-3** Warm-ups in flight never exceed the budget. (The assignor here knows no warm-ups.)
+//!   (One that its owner has been told to give up is unowned for the round in which it does so.)
+//! - **GRP-3** Warm-ups in flight never exceed the budget, `active_transitions`. (Standbys are no
+//!   warm-ups: nobody waits for them.)
 //! - **GRP-4** The same input gives the same plan: sorted maps, ties broken by member id, no
 //!   randomness.
 //!
-//! [`Member`] is the machine and [`assignor`] a pure function; [`run`] drives them over a
+//! [`Member`] is the machine and [`assignor`] pure functions; [`run`] drives them over a
 //! [`GroupTransport`]. librdkafka has no interface for an assignor, so the member is ours.
+//!
+//! # The life of a moved partition
+//!
+//! ```text
+//!  round   owner A                     leader's plan           receiver B
+//!    1     goes on                     B is to prepare         restores a copy, follows the log
+//!          goes on                                             the copy has caught up: joins again
+//!    2     is told to give it up       A -> B                  keeps following
+//!          drains, commits, joins again
+//!    3     (may stay as a standby)     nobody has it, B is     goes on from its copy
+//!                                      ready: it is B's
+//! ```
+//!
+//! It stands still from the end of A's last transaction to B's assignment: one round, which is the
+//! peers' heartbeat interval and a few milliseconds. Round 3 prepares the next partition. If A dies
+//! meanwhile, B has it at once; if B dies, fails or is not needed any more, A just goes on. All of
+//! this is in what members say when they join, so every member can lead.
+//!
+//! A member that wants to leave ([`GroupCommand::Drain`]) has its partitions moved in the same way,
+//! before anything else is, and may leave when it has none ([`GroupEvent::Drained`]).
+//!
+//! # Moving a group from one assignor to another
+//!
+//! The coordinator takes an assignor that all members offer. So a group of other clients that use
+//! `range`, `roundrobin` or `cooperative-sticky` takes in members that offer that beside
+//! `incr_coop`; when the last of the old ones is gone, `incr_coop` wins, and with it warm copies
+//! and drains. And back. While an eager assignor is in force, every rebalance stops all partitions
+//! for a round, as it does in the other clients.
+//!
+//! What each of the coordinator's errors does is a table in `member/errors.rs`.
 
 pub mod assignor;
 mod driver;
 mod member;
+pub mod user_data;
 mod view;
+mod view_wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -28,7 +62,7 @@ pub use self::view::{
     GroupView, MemberStatus, MemberView, MoveReason, Moved, Readiness, Step, Transition,
 };
 use crate::error::ConfigError;
-use assignor::Subscription;
+use assignor::{Assignment, Subscription};
 
 /// Partitions, by topic and number, in order.
 pub type Partitions = BTreeSet<(String, i32)>;
@@ -77,6 +111,8 @@ pub struct GroupConfig {
 const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+const TRANSITIONS_MAX: usize = 1_000;
+const STANDBYS_MAX: usize = 10;
 
 impl GroupConfig {
     /// The defaults: session timeout 10 s, rebalance timeout 60 s, heartbeat every 150 ms.
@@ -106,7 +142,25 @@ impl GroupConfig {
         let heartbeats = HEARTBEAT_MIN..=self.session_timeout / 3;
         ConfigError::check_duration("heartbeat_interval", self.heartbeat_interval, heartbeats)?;
         let rebalances = SESSION_TIMEOUT_MIN..=SESSION_TIMEOUT_MAX;
-        ConfigError::check_duration("rebalance_timeout", self.rebalance_timeout, rebalances)
+        ConfigError::check_duration("rebalance_timeout", self.rebalance_timeout, rebalances)?;
+        ConfigError::check("active_transitions", self.active_transitions, 1..=TRANSITIONS_MAX)?;
+        ConfigError::check("standby_replicas", self.standby_replicas, 0..=STANDBYS_MAX)?;
+        self.check_assignors()
+    }
+
+    fn check_assignors(&self) -> Result<(), ConfigError> {
+        if self.assignors.is_empty() {
+            let hint = "name at least one, as `incr_coop`";
+            return Err(ConfigError::Missing { name: "assignors", hint });
+        }
+        for (index, assignor) in self.assignors.iter().enumerate() {
+            if self.assignors[..index].contains(assignor) {
+                let value = assignor.name().to_owned();
+                let hint = "it is there twice".to_owned();
+                return Err(ConfigError::Invalid { name: "assignors", value, hint });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -169,10 +223,8 @@ pub struct JoinRequest {
     pub session_timeout: Duration,
     /// See [`GroupConfig`].
     pub rebalance_timeout: Duration,
-    /// The assignors we offer, the preferred one first.
-    pub protocols: Vec<String>,
-    /// What we want and have.
-    pub subscription: Subscription,
+    /// The assignors we offer, the preferred one first, each with what we tell it.
+    pub protocols: Vec<(String, Subscription)>,
 }
 
 /// What the member asks for, one request at a time.
@@ -197,7 +249,7 @@ pub enum GroupRequest {
         /// The assignor.
         protocol: String,
         /// Of each member; only the leader's counts.
-        assignments: BTreeMap<String, Partitions>,
+        assignments: BTreeMap<String, Assignment>,
     },
     /// Says that we live.
     Heartbeat {
@@ -241,7 +293,7 @@ pub enum GroupReply {
         /// Kafka's error code, or 0.
         code: i16,
         /// What is assigned to us.
-        partitions: Partitions,
+        assignment: Assignment,
     },
     /// To `Heartbeat`.
     Heartbeat {

@@ -176,7 +176,9 @@ impl Control {
     fn group_event(&mut self, event: GroupEvent) {
         match event {
             GroupEvent::Rejoining => self.tell_all(|| Word::Hold),
-            GroupEvent::Joined { generation, assigned, revoked, owned, warm: _ } => {
+            GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
+                // There are no warm copies yet: whatever is prepared for us is taken over cold.
+                let _ = self.group.send(GroupCommand::Warmed(warm));
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, "joined");
                 self.tell_all(|| Word::Generation(generation.clone()));

@@ -6,21 +6,35 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::group::Partitions;
-use crate::group::assignor::Subscription;
+use crate::group::assignor::{Assignment, Subscription};
 
-/// The version that is written: with owned partitions (1), generation (2) and rack (3).
-const VERSION: i16 = 3;
+/// The version that is written: with owned partitions (1), generation (2) and rack (3). Members
+/// that know less read as much of it as they know.
+pub(super) const VERSION: i16 = 3;
+/// Kafka's limit.
+const TOPIC_BYTES_MAX: usize = 249;
+/// More than a group can have in one message of a coordinator.
+const PARTITIONS_MAX: usize = 200_000;
 
 /// A subscription as JoinGroup carries it.
-pub(super) fn encode_subscription(member: &Subscription) -> Bytes {
+pub(super) fn encode_subscription(version: i16, member: &Subscription) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_i16(VERSION);
+    out.put_i16(version);
     put_length(&mut out, member.topics.len());
     member.topics.iter().for_each(|topic| put_string(&mut out, topic));
     put_bytes(&mut out, member.user_data.as_ref());
-    put_partitions(&mut out, &member.owned);
-    out.put_i32(member.generation);
-    out.put_i16(-1); // no rack
+    if version >= 1 {
+        put_partitions(&mut out, &member.owned);
+    }
+    if version >= 2 {
+        out.put_i32(member.generation);
+    }
+    if version >= 3 {
+        match &member.rack {
+            Some(rack) => put_string(&mut out, rack),
+            None => out.put_i16(-1),
+        }
+    }
     out.freeze()
 }
 
@@ -29,10 +43,10 @@ pub(super) fn encode_subscription(member: &Subscription) -> Bytes {
 /// # Errors
 /// If the bytes end too early, or make no sense.
 pub(super) fn decode_subscription(mut bytes: Bytes) -> Result<Subscription, String> {
-    let version = get_i16(&mut bytes)?;
+    let version = get_version(&mut bytes)?;
     let mut member = Subscription { generation: -1, ..Subscription::default() };
     for _ in 0..get_length(&mut bytes)? {
-        member.topics.push(get_string(&mut bytes)?);
+        member.topics.push(get_topic(&mut bytes)?);
     }
     member.user_data = get_bytes(&mut bytes)?;
     if version >= 1 {
@@ -41,15 +55,18 @@ pub(super) fn decode_subscription(mut bytes: Bytes) -> Result<Subscription, Stri
     if version >= 2 {
         member.generation = get_i32(&mut bytes)?;
     }
+    if version >= 3 {
+        member.rack = get_string(&mut bytes)?;
+    }
     Ok(member)
 }
 
-/// An assignment as SyncGroup carries it.
-pub(super) fn encode_assignment(partitions: &Partitions) -> Bytes {
+/// An assignment as SyncGroup carries it. All versions look the same.
+pub(super) fn encode_assignment(version: i16, assignment: &Assignment) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_i16(VERSION);
-    put_partitions(&mut out, partitions);
-    put_bytes(&mut out, None);
+    out.put_i16(version);
+    put_partitions(&mut out, &assignment.partitions);
+    put_bytes(&mut out, assignment.user_data.as_ref());
     out.freeze()
 }
 
@@ -57,12 +74,14 @@ pub(super) fn encode_assignment(partitions: &Partitions) -> Bytes {
 ///
 /// # Errors
 /// If the bytes end too early, or make no sense.
-pub(super) fn decode_assignment(mut bytes: Bytes) -> Result<Partitions, String> {
+pub(super) fn decode_assignment(mut bytes: Bytes) -> Result<Assignment, String> {
     if bytes.is_empty() {
-        return Ok(Partitions::new());
+        return Ok(Assignment::default());
     }
-    get_i16(&mut bytes)?;
-    get_partitions(&mut bytes)
+    get_version(&mut bytes)?;
+    let partitions = get_partitions(&mut bytes)?;
+    let user_data = get_bytes(&mut bytes)?;
+    Ok(Assignment { partitions, user_data })
 }
 
 fn put_length(out: &mut BytesMut, length: usize) {
@@ -122,10 +141,28 @@ fn get_slice(bytes: &mut Bytes, length: usize) -> Result<Bytes, String> {
     Ok(bytes.split_to(length))
 }
 
-fn get_string(bytes: &mut Bytes) -> Result<String, String> {
-    let length = usize::try_from(get_i16(bytes)?).map_err(|_| "a null name".to_owned())?;
+fn get_version(bytes: &mut Bytes) -> Result<i16, String> {
+    match get_i16(bytes)? {
+        version @ 0.. => Ok(version),
+        version => Err(format!("{version} is no version")),
+    }
+}
+
+fn get_string(bytes: &mut Bytes) -> Result<Option<String>, String> {
+    let Ok(length) = usize::try_from(get_i16(bytes)?) else {
+        return Ok(None);
+    };
     let text = get_slice(bytes, length)?;
-    String::from_utf8(text.to_vec()).map_err(|_| "a name that is not UTF-8".to_owned())
+    let text = String::from_utf8(text.to_vec());
+    text.map(Some).map_err(|_| "a name that is not UTF-8".to_owned())
+}
+
+fn get_topic(bytes: &mut Bytes) -> Result<String, String> {
+    let name = get_string(bytes)?.ok_or_else(|| "a null name".to_owned())?;
+    match name.len() {
+        1..=TOPIC_BYTES_MAX => Ok(name),
+        length => Err(format!("a topic's name of {length} bytes")),
+    }
 }
 
 fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, String> {
@@ -136,14 +173,18 @@ fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, String> {
 }
 
 fn get_partitions(bytes: &mut Bytes) -> Result<Partitions, String> {
-    let mut partitions = Partitions::new();
+    let mut partitions = Vec::new();
     for _ in 0..get_length(bytes)? {
-        let topic = get_string(bytes)?;
-        for _ in 0..get_length(bytes)? {
-            partitions.insert((topic.clone(), get_i32(bytes)?));
+        let topic = get_topic(bytes)?;
+        let count = get_length(bytes)?;
+        if partitions.len() + count > PARTITIONS_MAX {
+            return Err("too many partitions".to_owned());
+        }
+        for _ in 0..count {
+            partitions.push((topic.clone(), get_i32(bytes)?));
         }
     }
-    Ok(partitions)
+    Ok(partitions.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -157,38 +198,103 @@ mod tests {
             owned,
             generation: 7,
             user_data: Some(Bytes::from_static(b"{}")),
+            rack: Some("r1".to_owned()),
+            instance_id: None,
         }
     }
 
-    #[test]
-    fn subscription_and_assignment_round_trip() {
-        let member = member();
-        assert_eq!(decode_subscription(encode_subscription(&member)), Ok(member.clone()));
-        assert_eq!(decode_assignment(encode_assignment(&member.owned)), Ok(member.owned));
-        assert_eq!(decode_assignment(Bytes::new()), Ok(Partitions::new()));
+    /// What version `version` can say of it.
+    fn known(version: i16, member: &Subscription) -> Subscription {
+        let mut known = member.clone();
+        if version < 3 {
+            known.rack = None;
+        }
+        if version < 2 {
+            known.generation = -1;
+        }
+        if version < 1 {
+            known.owned.clear();
+        }
+        known
     }
 
-    /// `kafka-protocol`'s own codec agrees, so the bytes are Kafka's.
+    #[test]
+    fn each_version_round_trips_as_far_as_it_goes() {
+        let member = member();
+        for version in 0..=3 {
+            let bytes = encode_subscription(version, &member);
+            assert_eq!(decode_subscription(bytes), Ok(known(version, &member)), "{version}");
+            let user_data = Some(Bytes::from_static(b"x"));
+            let assignment = Assignment { partitions: member.owned.clone(), user_data };
+            let bytes = encode_assignment(version, &assignment);
+            assert_eq!(decode_assignment(bytes), Ok(assignment), "{version}");
+        }
+        assert_eq!(decode_assignment(Bytes::new()), Ok(Assignment::default()));
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_far_as_it_is_known() {
+        let mut bytes = BytesMut::from(&encode_subscription(3, &member())[..]);
+        bytes[1] = 9;
+        bytes.put_slice(b"what comes later");
+        assert_eq!(decode_subscription(bytes.freeze()), Ok(member()));
+    }
+
+    /// `kafka-protocol`'s own codec writes the same bytes, so they are Kafka's.
     #[test]
     fn the_bytes_are_kafkas() {
-        use kafka_protocol::messages::ConsumerProtocolSubscription;
-        use kafka_protocol::protocol::Decodable;
-        let mut bytes = encode_subscription(&member());
-        assert_eq!(bytes.get_i16(), VERSION);
-        let read = ConsumerProtocolSubscription::decode(&mut bytes, VERSION).unwrap();
-        assert!(bytes.is_empty());
-        assert_eq!(read.generation_id, 7);
-        assert_eq!(read.owned_partitions[0].partitions, [1, 3]);
+        use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition;
+        use kafka_protocol::messages::{ConsumerProtocolSubscription, TopicName};
+        use kafka_protocol::protocol::{Encodable, StrBytes};
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let owned = |topic: &str, partitions: Vec<i32>| {
+            let topic = TopicName(text(topic));
+            TopicPartition::default().with_topic(topic).with_partitions(partitions)
+        };
+        for version in 0..=3_i16 {
+            let mut theirs = ConsumerProtocolSubscription::default()
+                .with_topics(vec![text("a"), text("b")])
+                .with_user_data(Some(Bytes::from_static(b"{}")));
+            if version >= 1 {
+                theirs.owned_partitions = vec![owned("a", vec![1, 3]), owned("b", vec![0])];
+            }
+            if version >= 2 {
+                theirs.generation_id = 7;
+            }
+            if version >= 3 {
+                theirs.rack_id = Some(text("r1"));
+            }
+            let mut bytes = BytesMut::new();
+            bytes.put_i16(version);
+            theirs.encode(&mut bytes, version).unwrap();
+            assert_eq!(encode_subscription(version, &member()), bytes.freeze(), "{version}");
+        }
     }
 
     #[test]
     fn broken_bytes_are_an_error_and_allocate_nothing() {
-        let good = encode_subscription(&member());
-        for end in 0..good.len() - 2 {
+        let good = encode_subscription(VERSION, &member());
+        for end in 0..good.len() {
             assert!(decode_subscription(good.slice(..end)).is_err(), "cut at {end}");
         }
-        for bytes in [&b"\0\x03\x7f\xff\xff\xff\xff\xff"[..], b"\0\x00\0\0\0\x01\xff\xff"] {
+        let broken = [
+            &b"\0\x03\x7f\xff\xff\xff\xff\xff"[..],
+            b"\0\x00\0\0\0\x01\xff\xff",
+            b"\xff\xff\0\0\0\0\0\0\0\0",
+        ];
+        for bytes in broken {
             assert!(decode_subscription(Bytes::from_static(bytes)).is_err());
         }
+    }
+
+    /// One long name and many numbers would take the name's length for each of them.
+    #[test]
+    fn a_short_message_does_not_become_a_large_set() {
+        let mut bytes = BytesMut::from(&b"\0\x01\0\0\0\0\xff\xff\xff\xff\0\0\0\x01"[..]);
+        bytes.put_i16(30_000);
+        bytes.put_bytes(b'x', 30_000);
+        bytes.put_i32(100_000);
+        bytes.put_bytes(0, 400_000);
+        assert!(decode_subscription(bytes.freeze()).is_err());
     }
 }

@@ -15,10 +15,11 @@ use super::ClientError;
 use super::admin::{Admin, REQUEST_TIMEOUT};
 use super::connection::{CLIENT_SOFTWARE, Connection};
 use super::consumer_protocol::{
-    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
+    VERSION, decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
 use super::security::{Endpoint, Security};
-use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport, Partitions};
+use crate::group::assignor::{Assignment, Subscription};
+use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport};
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// What a JoinGroup may take beyond the rebalance timeout.
@@ -91,7 +92,9 @@ impl WireTransport {
                 let request = join_request(&join);
                 let reply = self.ask(&request, 9, patience).await?;
                 let members = reply.members.into_iter().map(|member| {
-                    let subscription = decode_subscription(member.metadata);
+                    let instance_id = member.group_instance_id.map(|id| id.to_string());
+                    let subscription = decode_subscription(member.metadata)
+                        .map(|subscription| Subscription { instance_id, ..subscription });
                     (member.member_id.to_string(), subscription)
                 });
                 Ok(GroupReply::Joined {
@@ -104,8 +107,8 @@ impl WireTransport {
                 })
             }
             GroupRequest::Sync { standing, protocol, assignments } => {
-                let assignments = assignments.iter().map(|(member, partitions)| {
-                    let assignment = encode_assignment(partitions);
+                let assignments = assignments.iter().map(|(member, assignment)| {
+                    let assignment = encode_assignment(VERSION, assignment);
                     let member = StrBytes::from_string(member.clone());
                     let to = SyncGroupRequestAssignment::default().with_member_id(member);
                     to.with_assignment(assignment)
@@ -119,12 +122,12 @@ impl WireTransport {
                     .with_protocol_name(Some(text(&protocol)))
                     .with_assignments(assignments.collect());
                 let reply = self.ask(&request, 5, REQUEST_TIMEOUT * 6).await?;
-                let partitions = match reply.error_code {
+                let assignment = match reply.error_code {
                     0 => decode_assignment(reply.assignment)
                         .map_err(|error| ClientError::connection("the group's leader", error))?,
-                    _ => Partitions::new(),
+                    _ => Assignment::default(),
                 };
-                Ok(GroupReply::Synced { code: reply.error_code, partitions })
+                Ok(GroupReply::Synced { code: reply.error_code, assignment })
             }
             GroupRequest::Heartbeat { standing } => self.heartbeat(&standing).await,
             GroupRequest::Leave { standing } => self.leave(&standing).await,
@@ -181,9 +184,9 @@ fn text(value: &str) -> StrBytes {
 }
 
 fn join_request(join: &crate::group::JoinRequest) -> JoinGroupRequest {
-    let metadata = encode_subscription(&join.subscription);
-    let protocol = |name: &String| {
-        JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata.clone())
+    let protocol = |(name, subscription): &(String, Subscription)| {
+        let metadata = encode_subscription(VERSION, subscription);
+        JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata)
     };
     let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
     JoinGroupRequest::default()

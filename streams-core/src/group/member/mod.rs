@@ -1,0 +1,740 @@
+//! The member's machine: join, sync, heartbeat, leave, and what each error means.
+//!
+//! ```text
+//!  Unjoined -> Finding -> Rejoin -> Joining -> (leader: Counting ->) Syncing -> Stable
+//!      ^          |         ^                                           |        |
+//!      |          |         +-- rebalance, given up, warmed, drain -----+--------+
+//!      |          +------------ coordinator moved: on in the generation -------->+
+//!      +----------------------- errors, by the table in `errors` -------+--------+
+//!  any -> Leaving -> Left          any -> Failed
+//! ```
+//!
+//! One request is in flight at a time: [`Member::poll_request`] gives it,
+//! [`Member::handle_reply`] takes what came back. `now` never goes back.
+//!
+//! *The member's own clock.* The coordinator has heard of us no earlier than when we sent what it
+//! answered. When that is `session_timeout` ago, our partitions may be others' already, so they are
+//! `Lost` before anything else is looked at: a process that was stopped finds out by itself, also
+//! if an old reply lay in its socket.
+//!
+//! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
+//! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
+//! while we hold partitions, they are `Lost`: others may have them as soon as we know.
+
+mod copies;
+mod errors;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use self::copies::Copies;
+use self::errors::{Action, action};
+use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
+use super::user_data::{Instructions, MemberMeta};
+use super::view::{GroupView, MemberStatus, MemberView, Readiness};
+use super::{
+    Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, JoinRequest, Partitions,
+};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// So long a leaving member waits for its coordinator.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Copies that catch up within this time cost one rebalance together.
+const WARMED_DELAY: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// No coordinator; one is looked for from then on. With `resume` the generation goes on.
+    Unjoined {
+        from: Instant,
+        resume: bool,
+    },
+    Finding {
+        resume: bool,
+    },
+    /// JoinGroup is to be sent from then on.
+    Rejoin {
+        from: Instant,
+    },
+    Joining,
+    /// The leader asks how many partitions there are.
+    Counting {
+        members: BTreeMap<String, Subscription>,
+        asked: bool,
+    },
+    Syncing {
+        assignments: BTreeMap<String, Assignment>,
+        asked: bool,
+    },
+    /// `held` is an assignment that came so late that a heartbeat must confirm it.
+    Stable {
+        heartbeat_at: Instant,
+        asked: bool,
+        held: Option<Assignment>,
+    },
+    Leaving {
+        until: Instant,
+        asked: bool,
+    },
+    Left,
+    Failed,
+}
+
+/// A member of a group.
+#[derive(Debug)]
+pub struct Member {
+    config: GroupConfig,
+    state: State,
+    member_id: String,
+    generation: Option<Generation>,
+    /// The assignor in force.
+    assignor: Option<Assignor>,
+    /// Ours, the revoked included until they are acknowledged.
+    owned: Partitions,
+    /// The generation that gave us what we have.
+    confirmed: i32,
+    /// Being given up.
+    revoking: Partitions,
+    copies: Copies,
+    /// What we said of ourselves in the last JoinGroup.
+    told: MemberMeta,
+    /// Something was given up since.
+    gave_up: bool,
+    /// Since when we want to leave, in milliseconds of the Unix epoch.
+    left_at_ms: Option<i64>,
+    said_drained: bool,
+    /// The leader's own plan, for itself.
+    planned: Option<GroupView>,
+    rejoin_at: Option<Instant>,
+    asked_at: Instant,
+    last_contact: Option<Instant>,
+    backoff: Duration,
+    random: u64,
+    events: VecDeque<GroupEvent>,
+}
+
+impl Member {
+    /// A member that has not joined yet.
+    pub fn new(now: Instant, config: GroupConfig) -> Self {
+        let random = config.seed | 1;
+        Self {
+            config,
+            state: State::Unjoined { from: now, resume: false },
+            member_id: String::new(),
+            generation: None,
+            assignor: None,
+            owned: Partitions::new(),
+            confirmed: -1,
+            revoking: Partitions::new(),
+            copies: Copies::default(),
+            told: MemberMeta::default(),
+            gave_up: false,
+            left_at_ms: None,
+            said_drained: false,
+            planned: None,
+            rejoin_at: None,
+            asked_at: now,
+            last_contact: None,
+            backoff: BACKOFF_MIN,
+            random,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The request to send now, if one is due and none is in flight.
+    pub fn poll_request(&mut self, now: Instant) -> Option<GroupRequest> {
+        self.handle_timeout(now);
+        let request = self.next_request(now)?;
+        self.asked_at = now;
+        Some(request)
+    }
+
+    fn next_request(&mut self, now: Instant) -> Option<GroupRequest> {
+        let standing = || self.generation.clone();
+        match &mut self.state {
+            State::Unjoined { from, resume } if now >= *from => {
+                self.state = State::Finding { resume: *resume };
+                Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
+            }
+            State::Rejoin { from } if now >= *from => {
+                self.state = State::Joining;
+                if self.generation.is_some() {
+                    self.events.push_back(GroupEvent::Rejoining);
+                }
+                Some(GroupRequest::Join(Box::new(self.join_request(now))))
+            }
+            State::Counting { members, asked } if !*asked => {
+                *asked = true;
+                let topics = members.values().flat_map(|m| m.topics.iter().cloned()).collect();
+                Some(GroupRequest::Partitions { topics })
+            }
+            State::Syncing { assignments, asked } if !*asked => {
+                *asked = true;
+                let assignments = std::mem::take(assignments);
+                let protocol = self.assignor?.name().to_owned();
+                Some(GroupRequest::Sync { standing: standing()?, protocol, assignments })
+            }
+            State::Stable { heartbeat_at, asked, .. } if !*asked && now >= *heartbeat_at => {
+                *asked = true;
+                Some(GroupRequest::Heartbeat { standing: standing()? })
+            }
+            State::Leaving { asked, .. } if !*asked => {
+                *asked = true;
+                Some(GroupRequest::Leave { standing: self.standing_to_leave() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a request is in flight whose reply still counts; if not, it can be given up.
+    pub const fn is_waiting(&self) -> bool {
+        match &self.state {
+            State::Finding { .. } | State::Joining => true,
+            State::Counting { asked, .. }
+            | State::Syncing { asked, .. }
+            | State::Stable { asked, .. }
+            | State::Leaving { asked, .. } => *asked,
+            State::Unjoined { .. } | State::Rejoin { .. } | State::Left | State::Failed => false,
+        }
+    }
+
+    /// What the group says, in order.
+    pub fn poll_event(&mut self) -> Option<GroupEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Member::handle_timeout`] and [`Member::poll_request`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let request = match &self.state {
+            State::Unjoined { from, .. } | State::Rejoin { from } => Some(*from),
+            State::Stable { heartbeat_at, asked: false, .. } => {
+                let rejoin_at = self.rejoin_at.filter(|_| !self.must_give_up_first());
+                let expiry = self.copies.next_expiry(&self.told);
+                [Some(*heartbeat_at), rejoin_at, expiry].into_iter().flatten().min()
+            }
+            State::Leaving { until, .. } => Some(*until),
+            _ => None,
+        };
+        request.into_iter().chain(self.session_end()).min()
+    }
+
+    /// Whether the machine has come to its end.
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.state, State::Left | State::Failed)
+    }
+
+    /// When the coordinator will have taken our partitions away, if it does not hear of us. While
+    /// it keeps a JoinGroup or SyncGroup waiting, it does not count, and what came of that late is
+    /// confirmed first.
+    fn session_end(&self) -> Option<Instant> {
+        let counts = matches!(
+            self.state,
+            State::Unjoined { .. }
+                | State::Finding { .. }
+                | State::Rejoin { .. }
+                | State::Stable { held: None, .. }
+        );
+        let contact = self.last_contact.filter(|_| counts && self.generation.is_some())?;
+        Some(contact + self.config.session_timeout)
+    }
+
+    /// Looks at the clock.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.session_end().is_some_and(|end| now >= end) {
+            let timeout = self.config.session_timeout;
+            self.lose(&format!("the coordinator has not heard of us for {timeout:?}"));
+            self.member_id.clear();
+            if matches!(self.state, State::Stable { .. } | State::Rejoin { .. }) {
+                self.state = State::Unjoined { from: now, resume: false };
+            }
+        }
+        if matches!(self.state, State::Leaving { until, .. } if now >= until) {
+            self.left();
+        }
+        self.copies.handle_timeout(now);
+        if let State::Stable { asked: false, held: None, .. } = self.state {
+            if self.rejoin_at.is_none() && self.has_news(now) {
+                self.rejoin_at = Some(now);
+            }
+            if self.rejoin_at.is_some_and(|at| now >= at) {
+                self.begin_rejoin(now);
+            }
+        }
+    }
+
+    /// Joins again, with an eager assignor once everything is given up. Until then the heartbeats
+    /// go on; the coordinator waits for as long as the rebalance timeout.
+    fn begin_rejoin(&mut self, now: Instant) {
+        if !self.must_give_up_first() {
+            self.state = State::Rejoin { from: now };
+            return;
+        }
+        let partitions: Partitions = self.owned.difference(&self.revoking).cloned().collect();
+        if !partitions.is_empty() {
+            self.revoking = self.owned.clone();
+            self.events.push_back(GroupEvent::Revoked { partitions });
+        }
+    }
+
+    fn must_give_up_first(&self) -> bool {
+        !self.owned.is_empty() && self.assignor.is_some_and(|a| !a.is_cooperative())
+    }
+
+    fn rejoin_by(&mut self, at: Instant) {
+        self.rejoin_at = Some(self.rejoin_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Whether the group waits for something that we have not said yet.
+    fn has_news(&self, now: Instant) -> bool {
+        let incr_coop = self.assignor == Some(Assignor::IncrCoop);
+        let is_leaving = self.told.status == MemberStatus::Active && self.left_at_ms.is_some();
+        (self.gave_up && self.revoking.is_empty())
+            || (incr_coop && (is_leaving || self.copies.has_news(now, &self.told)))
+    }
+
+    /// The reply to the request in flight, or the connection's error.
+    pub fn handle_reply(&mut self, now: Instant, reply: Result<GroupReply, String>) {
+        if !self.is_waiting() {
+            return;
+        }
+        if let State::Leaving { .. } = self.state {
+            return self.left();
+        }
+        match reply {
+            Err(reason) => {
+                tracing::debug!(group = self.config.group_id, reason, "no reply");
+                self.find_coordinator(now);
+            }
+            Ok(GroupReply::Refused { code }) => self.refused(now, code, None),
+            Ok(GroupReply::Coordinator) => self.found(now),
+            Ok(GroupReply::Joined {
+                code: 0,
+                generation,
+                member_id,
+                leader,
+                protocol,
+                members,
+            }) => {
+                self.contact(now);
+                self.joined(generation, member_id, leader, &protocol, members);
+            }
+            Ok(GroupReply::Joined { code, member_id, .. }) => {
+                self.refused(now, code, Some(member_id));
+            }
+            Ok(GroupReply::Partitions { partitions }) => self.counted(&partitions),
+            Ok(GroupReply::Synced { code: 0, assignment }) => self.synced(now, assignment),
+            Ok(GroupReply::Heartbeat { code: 0 }) => {
+                self.contact(self.asked_at);
+                self.heard(now);
+            }
+            Ok(GroupReply::Heartbeat { code } | GroupReply::Synced { code, .. }) => {
+                self.refused(now, code, None);
+            }
+            Ok(GroupReply::Left { .. }) => self.left(),
+        }
+        self.handle_timeout(now);
+    }
+
+    fn found(&mut self, now: Instant) {
+        if let State::Finding { resume } = self.state {
+            self.state = match resume && self.generation.is_some() {
+                true => State::Stable { heartbeat_at: now, asked: false, held: None },
+                false => State::Rejoin { from: now },
+            };
+        }
+    }
+
+    fn find_coordinator(&mut self, now: Instant) {
+        let resume = match &self.state {
+            State::Stable { held, .. } => held.is_none(),
+            State::Finding { resume } => *resume,
+            _ => false,
+        };
+        let from = now + self.next_backoff();
+        self.state = State::Unjoined { from, resume };
+    }
+
+    /// The revoked partitions are drained: nothing of them is in an open transaction (EOS-6). Now
+    /// they can be given to others, in the next generation.
+    pub fn acknowledge_revoked(&mut self, now: Instant, partitions: &Partitions) {
+        let before = self.revoking.len();
+        self.revoking.retain(|partition| !partitions.contains(partition));
+        self.owned.retain(|partition| !partitions.contains(partition));
+        self.gave_up |= self.revoking.len() < before;
+        if self.gave_up && self.revoking.is_empty() {
+            self.rejoin_by(now);
+        }
+        self.say_drained(false);
+    }
+
+    /// These warm copies have caught up. Several of about the same moment cost one rebalance.
+    pub fn warmed(&mut self, now: Instant, partitions: &Partitions) {
+        self.copies.warmed(partitions);
+        if self.has_news(now) {
+            self.rejoin_by(now + WARMED_DELAY);
+        }
+    }
+
+    /// These copies can't be made here: the group is told, and asks another member.
+    pub fn warm_failed(&mut self, now: Instant, partitions: &Partitions, reason: &str) {
+        self.copies.failed(now, partitions, reason);
+        if self.has_news(now) {
+            self.rejoin_by(now + WARMED_DELAY);
+        }
+    }
+
+    /// Begins to give all partitions away, to members that are warm; `Drained` follows. Of several
+    /// members, the one that began first goes first.
+    pub fn drain(&mut self, now: Instant, at: SystemTime) {
+        if self.left_at_ms.is_some() || self.is_ended() {
+            return;
+        }
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.left_at_ms = Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let moves_away = self.assignor == Some(Assignor::IncrCoop);
+        self.say_drained(!moves_away || self.generation.is_none());
+        if moves_away {
+            self.rejoin_by(now);
+        }
+    }
+
+    /// After [`Member::drain`]: says so once, when nothing is left, or nothing can be done.
+    fn say_drained(&mut self, anyway: bool) {
+        let is_drained = self.left_at_ms.is_some() && (anyway || self.owned.is_empty());
+        if is_drained && !self.said_drained {
+            self.said_drained = true;
+            self.events.push_back(GroupEvent::Drained);
+        }
+    }
+
+    /// Leaves the group; `Left` follows. The partitions should be drained before.
+    pub fn leave(&mut self, now: Instant) {
+        if self.is_ended() || matches!(self.state, State::Leaving { .. }) {
+            return;
+        }
+        // A member whose first JoinGroup is under way may be in the group already.
+        match self.member_id.is_empty() {
+            false => self.state = State::Leaving { until: now + LEAVE_TIMEOUT, asked: false },
+            true => self.left(),
+        }
+    }
+
+    fn standing_to_leave(&self) -> Generation {
+        let text = |text: &String| Arc::from(text.as_str());
+        self.generation.clone().unwrap_or_else(|| Generation {
+            group_id: text(&self.config.group_id),
+            member_id: text(&self.member_id),
+            generation_id: -1,
+            instance_id: self.config.instance_id.as_ref().map(text),
+        })
+    }
+
+    fn contact(&mut self, at: Instant) {
+        self.last_contact = Some(self.last_contact.map_or(at, |before| before.max(at)));
+        self.backoff = BACKOFF_MIN;
+    }
+
+    fn next_backoff(&mut self) -> Duration {
+        let backoff = self.backoff;
+        self.backoff = (backoff * 2).min(BACKOFF_MAX);
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        // Between half and all of it.
+        let percent = u32::try_from(50 + self.random % 51).unwrap_or(100);
+        backoff * percent / 100
+    }
+
+    fn meta(&self, now: Instant) -> MemberMeta {
+        let status = match self.left_at_ms {
+            None => MemberStatus::Active,
+            Some(_) => MemberStatus::Inactive,
+        };
+        let left_at_ms = self.left_at_ms.unwrap_or(0);
+        let mut meta =
+            MemberMeta { status, left_at_ms, knows_standbys: true, ..MemberMeta::default() };
+        self.copies.report(now, &mut meta);
+        meta
+    }
+
+    fn join_request(&mut self, now: Instant) -> JoinRequest {
+        self.rejoin_at = None;
+        self.gave_up = false;
+        self.told = self.meta(now);
+        let subscription = |assignor: &Assignor| Subscription {
+            topics: self.config.topics.clone(),
+            owned: match assignor.is_cooperative() {
+                true => self.owned.clone(),
+                false => Partitions::new(),
+            },
+            generation: self.confirmed,
+            user_data: match assignor {
+                Assignor::IncrCoop => Some(self.told.encode()),
+                // Where Java's members before 3.2 look for the generation.
+                Assignor::CooperativeSticky => {
+                    Some(Bytes::copy_from_slice(&self.confirmed.to_be_bytes()))
+                }
+                Assignor::Range | Assignor::RoundRobin => None,
+            },
+            rack: self.config.rack.clone(),
+            instance_id: self.config.instance_id.clone(),
+        };
+        let protocol = |assignor: &Assignor| (assignor.name().to_owned(), subscription(assignor));
+        JoinRequest {
+            group_id: self.config.group_id.clone(),
+            member_id: self.member_id.clone(),
+            instance_id: self.config.instance_id.clone(),
+            session_timeout: self.config.session_timeout,
+            rebalance_timeout: self.config.rebalance_timeout,
+            protocols: self.config.assignors.iter().map(protocol).collect(),
+        }
+    }
+
+    fn joined(
+        &mut self,
+        generation_id: i32,
+        member_id: String,
+        leader: bool,
+        protocol: &str,
+        members: BTreeMap<String, Result<Subscription, String>>,
+    ) {
+        let Some(assignor) = Assignor::from_name(protocol) else {
+            return self.fail(&format!("the coordinator chose `{protocol}`, which is not offered"));
+        };
+        if !assignor.is_cooperative() && !self.owned.is_empty() {
+            self.lose(&format!(
+                "the group fell back to the eager assignor `{protocol}`, which gives our \
+                 partitions to others without asking"
+            ));
+        }
+        self.assignor = Some(assignor);
+        self.generation = Some(Generation {
+            group_id: Arc::from(self.config.group_id.as_str()),
+            member_id: Arc::from(member_id.as_str()),
+            generation_id,
+            instance_id: self.config.instance_id.as_deref().map(Arc::from),
+        });
+        self.member_id = member_id;
+        self.planned = None;
+        if !leader {
+            self.state = State::Syncing { assignments: BTreeMap::new(), asked: false };
+            return;
+        }
+        let mut readable = BTreeMap::new();
+        for (id, subscription) in members {
+            match subscription {
+                Ok(subscription) => drop(readable.insert(id, subscription)),
+                Err(reason) => tracing::warn!(member = id, reason, "unreadable subscription"),
+            }
+        }
+        self.state = State::Counting { members: readable, asked: false };
+    }
+
+    fn counted(&mut self, partitions: &BTreeMap<String, i32>) {
+        let (State::Counting { members, .. }, Some(assignor), Some(generation)) =
+            (&self.state, self.assignor, &self.generation)
+        else {
+            return;
+        };
+        let settings = PlanSettings {
+            active_transitions: self.config.active_transitions,
+            standby_replicas: self.config.standby_replicas,
+        };
+        let id = generation.generation_id;
+        let plan = assignor::plan(assignor, id, members, partitions, &settings);
+        self.planned = Some(plan.view);
+        self.state = State::Syncing { assignments: plan.assignments, asked: false };
+    }
+
+    fn synced(&mut self, now: Instant, assignment: Assignment) {
+        // The reply may have lain in our socket while we were stopped: a heartbeat tells.
+        if now - self.asked_at >= self.config.session_timeout {
+            self.state = State::Stable { heartbeat_at: now, asked: false, held: Some(assignment) };
+            return;
+        }
+        self.contact(now);
+        self.rest(now);
+        self.follow(now, assignment);
+    }
+
+    fn rest(&mut self, now: Instant) {
+        let heartbeat_at = now + self.config.heartbeat_interval;
+        self.state = State::Stable { heartbeat_at, asked: false, held: None };
+    }
+
+    fn heard(&mut self, now: Instant) {
+        let held = match &mut self.state {
+            State::Stable { held, .. } => held.take(),
+            _ => None,
+        };
+        self.rest(now);
+        if let Some(assignment) = held {
+            self.follow(now, assignment);
+        }
+    }
+
+    /// A generation begins.
+    fn follow(&mut self, now: Instant, assignment: Assignment) {
+        let Some(generation) = self.generation.clone() else {
+            return;
+        };
+        let Assignment { partitions, user_data } = assignment;
+        self.confirmed = generation.generation_id;
+        let assigned: Partitions = partitions.difference(&self.owned).cloned().collect();
+        let mut revoked: Partitions = self.owned.difference(&partitions).cloned().collect();
+        // One that is being given up and comes back is given up all the same: its task is closing.
+        revoked.extend(partitions.intersection(&self.revoking).cloned());
+        self.owned.extend(partitions);
+        self.revoking = revoked.clone();
+        let owned: Partitions = self.owned.difference(&revoked).cloned().collect();
+        let instructions = self.instructions(user_data.as_ref());
+        self.copies.follow(&instructions, &owned);
+        let warm = self.copies.partitions();
+        let view = self.view(&generation, instructions.view, &owned);
+        self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
+        self.events.push_back(GroupEvent::View(Box::new(view)));
+        let moves_away = self.assignor == Some(Assignor::IncrCoop);
+        self.say_drained(!moves_away || instructions.is_drained);
+        if self.has_news(now) {
+            self.rejoin_by(now + WARMED_DELAY);
+        }
+    }
+
+    fn instructions(&self, user_data: Option<&Bytes>) -> Instructions {
+        let none = || Instructions { is_complete: true, ..Instructions::default() };
+        if self.assignor != Some(Assignor::IncrCoop) {
+            return none();
+        }
+        Instructions::decode(user_data).unwrap_or_else(|reason| {
+            tracing::warn!(reason, "unreadable instructions of the group's leader");
+            none()
+        })
+    }
+
+    /// The leader's view, else our part of it.
+    fn view(
+        &mut self,
+        generation: &Generation,
+        told: Option<GroupView>,
+        owned: &Partitions,
+    ) -> GroupView {
+        if let Some(view) = self.planned.take().or(told) {
+            return view;
+        }
+        let meta = self.told.status;
+        let warm = self.copies.partitions().into_iter().map(|p| (p, Readiness::Preparing));
+        let member = MemberView {
+            status: meta,
+            rack: self.config.rack.clone(),
+            owned: owned.clone(),
+            warm: warm.collect(),
+        };
+        GroupView {
+            generation: generation.generation_id,
+            protocol: self.assignor.map_or("", Assignor::name).to_owned(),
+            members: [(generation.member_id.to_string(), member)].into(),
+            is_partial: true,
+            ..GroupView::default()
+        }
+    }
+
+    fn refused(&mut self, now: Instant, code: i16, member_id: Option<String>) {
+        let name = crate::client::wire::error_name(code);
+        tracing::debug!(group = self.config.group_id, code, name, "refused by the coordinator");
+        match action(code) {
+            Action::Rejoin => self.join_again(now),
+            Action::Lost => {
+                self.lose(&name);
+                self.join_again(now);
+            }
+            Action::LostMember => {
+                self.lose(&name);
+                self.member_id.clear();
+                self.join_again(now);
+            }
+            Action::TakeMemberId => {
+                let is_first = self.member_id.is_empty();
+                self.member_id = member_id.unwrap_or_default();
+                let wait = if is_first { Duration::ZERO } else { self.next_backoff() };
+                self.state = State::Rejoin { from: now + wait };
+            }
+            Action::FindCoordinator => self.find_coordinator(now),
+            Action::Retry => self.retry(now),
+            Action::Fail(hint) => self.fail(&format!("{name}: {hint}")),
+        }
+    }
+
+    /// A JoinGroup that is refused again and again is not repeated without a pause.
+    fn join_again(&mut self, now: Instant) {
+        match &self.state {
+            State::Stable { .. } => {
+                self.rest(now);
+                self.rejoin_by(now);
+                if self.generation.is_none() {
+                    self.state = State::Rejoin { from: now };
+                }
+            }
+            State::Joining => {
+                let from = now + self.next_backoff();
+                self.state = State::Rejoin { from };
+            }
+            _ => self.state = State::Rejoin { from: now },
+        }
+    }
+
+    fn retry(&mut self, now: Instant) {
+        let from = now + self.next_backoff();
+        self.state = match &mut self.state {
+            State::Stable { held, .. } => {
+                State::Stable { heartbeat_at: from, asked: false, held: held.take() }
+            }
+            State::Finding { resume } => State::Unjoined { from, resume: *resume },
+            _ => State::Rejoin { from },
+        };
+    }
+
+    fn fail(&mut self, reason: &str) {
+        let reason = format!("group `{}`: {reason}", self.config.group_id);
+        self.state = State::Failed;
+        self.events.push_back(GroupEvent::Failed { reason });
+    }
+
+    fn lose(&mut self, reason: &str) {
+        self.owned.clear();
+        self.revoking.clear();
+        self.gave_up = false;
+        self.confirmed = -1;
+        self.assignor = None;
+        if self.generation.take().is_some() {
+            self.events.push_back(GroupEvent::Lost { reason: reason.to_owned() });
+        }
+        self.say_drained(false);
+    }
+
+    fn left(&mut self) {
+        self.state = State::Left;
+        self.generation = None;
+        self.events.push_back(GroupEvent::Left);
+    }
+
+    /// Checks what must always hold; the tests call it after each step.
+    ///
+    /// # Panics
+    /// If something doesn't.
+    pub fn check_invariants(&self) {
+        assert!(self.revoking.is_subset(&self.owned), "what is given up is owned until then");
+        if self.generation.is_none() {
+            assert!(self.owned.is_empty(), "GRP-1: nothing is owned without a generation");
+        }
+        if matches!(self.state, State::Stable { .. } | State::Syncing { .. }) {
+            assert!(self.generation.is_some(), "a stable member has a generation");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

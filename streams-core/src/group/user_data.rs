@@ -1,0 +1,294 @@
+//! What `incr_coop`'s members and their leader tell each other beyond the consumer protocol: JSON.
+//!
+//! The names are GKES's (`IncrGroupMemberMeta`, `IncrGroupMemberInstructions`), so that its members
+//! and ours can be in one group; what is ours has names of its own, which GKES does not read.
+//! Everything is read as if it came from an enemy: sizes are bounded, unknown names are skipped.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Partitions;
+use super::view::{GroupView, MemberStatus};
+use crate::group::view_wire::WireView;
+
+/// The version of our own part.
+const VERSION: u32 = 1;
+/// More partitions than a group can have are not made from a few bytes.
+const PARTITIONS_MAX: usize = 200_000;
+/// A reason is for people.
+const REASON_CHARS_MAX: usize = 200;
+
+type Partition = (String, i32);
+
+/// What a member says of itself when it joins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberMeta {
+    /// Copies that are being made for a transition.
+    pub preparing: Partitions,
+    /// Copies for a transition that have caught up.
+    pub ready: Partitions,
+    /// Standbys that are being made.
+    pub restoring: Partitions,
+    /// Standbys that have caught up.
+    pub standby: Partitions,
+    /// Copies that could not be made here, and why.
+    pub failed: BTreeMap<Partition, String>,
+    /// Whether it takes partitions.
+    pub status: MemberStatus,
+    /// When it began to leave, in milliseconds of the Unix epoch: the first goes first.
+    pub left_at_ms: i64,
+    /// Whether it knows standbys; GKES's members don't.
+    pub knows_standbys: bool,
+}
+
+/// What the leader tells a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instructions {
+    /// Warm copies to make for a transition: all of them from us, only the new ones from GKES.
+    pub transitions: Partitions,
+    /// Standbys to keep: all of them.
+    pub standbys: Partitions,
+    /// Copies that are not needed any more. (GKES; ours are those that are in no list.)
+    pub forget: Partitions,
+    /// Whether the lists are complete, as ours are.
+    pub is_complete: bool,
+    /// Nothing that the member has will be moved away: it can leave.
+    pub is_drained: bool,
+    /// The group as the leader planned it.
+    pub view: Option<GroupView>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WirePartition {
+    partition: i32,
+    topic: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct WireMeta {
+    #[serde(deserialize_with = "null_is_empty")]
+    preparing: Vec<WirePartition>,
+    #[serde(deserialize_with = "null_is_empty")]
+    ready: Vec<WirePartition>,
+    status: i64,
+    left_at: i64,
+    version: u32,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    restoring: Ranges,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    standby: Ranges,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<WireFailed>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireFailed {
+    partition: i32,
+    topic: String,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct WireInstructions {
+    #[serde(deserialize_with = "null_is_empty")]
+    prepare: Vec<WirePartition>,
+    #[serde(deserialize_with = "null_is_empty")]
+    forget: Vec<WirePartition>,
+    version: u32,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    transitions: Ranges,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    standbys: Ranges,
+    drained: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<WireView>,
+}
+
+/// Partition numbers by topic, in runs: `{"t":"0-3,7"}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ranges(BTreeMap<String, String>);
+
+impl Ranges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn of(partitions: &Partitions) -> Self {
+        let mut ranges: BTreeMap<String, String> = BTreeMap::new();
+        let sorted: Vec<&Partition> = partitions.iter().collect();
+        for run in sorted.chunk_by(|a, b| a.0 == b.0 && a.1.checked_add(1) == Some(b.1)) {
+            let text = ranges.entry(run[0].0.clone()).or_default();
+            let comma = if text.is_empty() { "" } else { "," };
+            let (first, last) = (run[0].1, run[run.len() - 1].1);
+            let _ = match first == last {
+                true => write!(text, "{comma}{first}"),
+                false => write!(text, "{comma}{first}-{last}"),
+            };
+        }
+        Self(ranges)
+    }
+
+    /// The partitions; `room` is how many more a whole message may name.
+    pub(super) fn read(&self, room: &mut usize) -> Result<Partitions, String> {
+        let mut partitions = Partitions::new();
+        for (topic, runs) in &self.0 {
+            for run in runs.split(',') {
+                let (first, last) = run.split_once('-').unwrap_or((run, run));
+                let bounds = (first.parse::<i32>(), last.parse::<i32>());
+                let (Ok(first @ 0..), Ok(last)) = bounds else {
+                    return Err(format!("`{run}` is no run of partitions"));
+                };
+                let length = usize::try_from(i64::from(last) - i64::from(first) + 1);
+                let length = length.map_err(|_| format!("`{run}` runs backwards"))?;
+                let left = room.checked_sub(length);
+                *room = left.ok_or_else(|| "too many partitions".to_owned())?;
+                partitions.extend((first..=last).map(|number| (topic.clone(), number)));
+            }
+        }
+        Ok(partitions)
+    }
+}
+
+/// Go writes an empty list as `null`.
+fn null_is_empty<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn to_list(partitions: &Partitions) -> Vec<WirePartition> {
+    let one = |(topic, partition): &Partition| WirePartition {
+        partition: *partition,
+        topic: topic.clone(),
+    };
+    partitions.iter().map(one).collect()
+}
+
+fn from_list(list: Vec<WirePartition>) -> Partitions {
+    list.into_iter().map(|one| (one.topic, one.partition)).collect()
+}
+
+fn to_bytes(value: &impl Serialize) -> Bytes {
+    // Strings and integers alone: it can't fail.
+    serde_json::to_vec(value).map_or_else(|_| Bytes::new(), Bytes::from)
+}
+
+impl MemberMeta {
+    /// As JSON.
+    pub fn encode(&self) -> Bytes {
+        let failed = self.failed.iter().map(|((topic, partition), reason)| WireFailed {
+            partition: *partition,
+            topic: topic.clone(),
+            reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+        });
+        to_bytes(&WireMeta {
+            preparing: to_list(&self.preparing),
+            ready: to_list(&self.ready),
+            status: self.status.code(),
+            left_at: self.left_at_ms,
+            version: VERSION,
+            restoring: Ranges::of(&self.restoring),
+            standby: Ranges::of(&self.standby),
+            failed: failed.collect(),
+        })
+    }
+
+    /// Reads what a member says; one that says nothing is active and has no copies.
+    ///
+    /// # Errors
+    /// If the bytes make no sense.
+    pub fn decode(bytes: Option<&Bytes>) -> Result<Self, String> {
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            return Ok(Self::default());
+        };
+        let wire: WireMeta = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut room = PARTITIONS_MAX;
+        let failed = wire.failed.into_iter().map(|one| {
+            let reason = one.reason.chars().take(REASON_CHARS_MAX).collect();
+            ((one.topic, one.partition), reason)
+        });
+        Ok(Self {
+            preparing: from_list(wire.preparing),
+            ready: from_list(wire.ready),
+            restoring: wire.restoring.read(&mut room)?,
+            standby: wire.standby.read(&mut room)?,
+            failed: failed.collect(),
+            status: MemberStatus::from_code(wire.status),
+            left_at_ms: wire.left_at,
+            knows_standbys: wire.version > 0,
+        })
+    }
+}
+
+/// Instructions in the making: the view is the same for all members.
+pub(super) fn encode_instructions(
+    instructions: &Instructions,
+    prepare: &Partitions,
+    view: Option<&WireView>,
+) -> Bytes {
+    to_bytes(&WireInstructions {
+        prepare: to_list(prepare),
+        forget: to_list(&instructions.forget),
+        version: VERSION,
+        transitions: Ranges::of(&instructions.transitions),
+        standbys: Ranges::of(&instructions.standbys),
+        drained: instructions.is_drained,
+        view: view.cloned(),
+    })
+}
+
+impl Instructions {
+    /// Reads what the leader says; one that says nothing wants no copies.
+    ///
+    /// # Errors
+    /// If the bytes make no sense.
+    pub fn decode(bytes: Option<&Bytes>) -> Result<Self, String> {
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            return Ok(Self::default());
+        };
+        let wire: WireInstructions =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut room = PARTITIONS_MAX;
+        let is_complete = wire.version > 0;
+        Ok(Self {
+            transitions: match is_complete {
+                true => wire.transitions.read(&mut room)?,
+                false => from_list(wire.prepare),
+            },
+            standbys: wire.standbys.read(&mut room)?,
+            forget: from_list(wire.forget),
+            is_complete,
+            is_drained: wire.drained,
+            view: wire.view.map(|view| view.read(&mut room)).transpose()?,
+        })
+    }
+}
+
+impl MemberStatus {
+    /// GKES's number of it.
+    const fn code(self) -> i64 {
+        match self {
+            Self::Active => 0,
+            Self::Inactive => 1,
+            Self::Defunct => 2,
+        }
+    }
+
+    const fn from_code(code: i64) -> Self {
+        match code {
+            1 => Self::Inactive,
+            2 => Self::Defunct,
+            _ => Self::Active,
+        }
+    }
+}
