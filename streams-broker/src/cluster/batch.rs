@@ -9,6 +9,8 @@ use super::codes;
 
 /// The bytes before the records.
 const HEADER_BYTES: usize = 61;
+/// The bytes of the smallest batch of the oldest format.
+const OLDEST_HEADER_BYTES: usize = LOG_OVERHEAD + 14;
 /// Base offset and length: what the length does not count.
 const LENGTH_AT: usize = 8;
 const LOG_OVERHEAD: usize = 12;
@@ -36,6 +38,27 @@ pub(crate) struct BatchHeader {
     pub(crate) transactional: bool,
 }
 
+impl BatchHeader {
+    /// The sequence number of the last record; sequence numbers go on with 0 after the greatest.
+    pub(crate) fn last_sequence(&self) -> i32 {
+        let more = i32::try_from(self.offsets - 1).unwrap_or(i32::MAX);
+        let (last, over) = self.base_sequence.overflowing_add(more);
+        if over { last & i32::MAX } else { last }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn of_producer(producer_id: i64) -> Self {
+        Self {
+            offsets: 1,
+            max_timestamp: 0,
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+            transactional: false,
+        }
+    }
+}
+
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
@@ -52,28 +75,36 @@ fn int16(bytes: &[u8], at: usize) -> Option<i16> {
     array(bytes, at).map(i16::from_be_bytes)
 }
 
-/// Splits a produced record set into batches, and checks each.
+/// Whether a record set begins with a transactional batch.
+pub(crate) fn is_transactional(records: &[u8]) -> bool {
+    let attributes = int16(records, ATTRIBUTES_AT).unwrap_or_default();
+    records.get(MAGIC_AT) == Some(&2) && attributes & ATTRIBUTE_TRANSACTIONAL != 0
+}
+
+/// The one batch of a produced record set, checked.
 ///
 /// # Errors
-/// Kafka's error code: `CORRUPT_MESSAGE`, `UNSUPPORTED_FOR_MESSAGE_FORMAT`, `INVALID_RECORD`.
-pub(crate) fn split(records: &Bytes) -> Result<Vec<(BatchHeader, Bytes)>, i16> {
-    let mut batches = Vec::new();
-    let mut rest = records.clone();
-    while !rest.is_empty() {
-        let length = int32(&rest, LENGTH_AT).and_then(|length| usize::try_from(length).ok());
-        let length = length.ok_or(codes::CORRUPT_MESSAGE)?.saturating_add(LOG_OVERHEAD);
-        if length > rest.len() || length < HEADER_BYTES {
-            return Err(codes::CORRUPT_MESSAGE);
-        }
-        let batch = rest.split_to(length);
-        batches.push((read(&batch)?, batch));
+/// Kafka's error code. `INVALID_RECORD`: there is none, or more than one, or one of an older format
+/// than 2, or its header contradicts itself. `CORRUPT_MESSAGE`: a length or the checksum is wrong.
+pub(crate) fn single(records: &Bytes) -> Result<(BatchHeader, Bytes), i16> {
+    let Some((length, magic)) = int32(records, LENGTH_AT).zip(records.get(MAGIC_AT)) else {
+        return Err(codes::INVALID_RECORD);
+    };
+    let length = usize::try_from(length).map_err(|_| codes::CORRUPT_MESSAGE)?;
+    let length = length.saturating_add(LOG_OVERHEAD);
+    if length < OLDEST_HEADER_BYTES || *magic > 2 {
+        return Err(codes::CORRUPT_MESSAGE);
     }
-    if batches.is_empty() { Err(codes::INVALID_RECORD) } else { Ok(batches) }
+    // A batch that is cut off is none; and formats 0 and 1 are no longer written.
+    if length != records.len() || *magic < 2 {
+        return Err(codes::INVALID_RECORD);
+    }
+    Ok((read(records)?, records.clone()))
 }
 
 fn read(batch: &[u8]) -> Result<BatchHeader, i16> {
-    if batch.get(MAGIC_AT) != Some(&2) {
-        return Err(codes::UNSUPPORTED_FOR_MESSAGE_FORMAT);
+    if batch.len() < HEADER_BYTES {
+        return Err(codes::CORRUPT_MESSAGE);
     }
     let crc = array(batch, CRC_AT).map(u32::from_be_bytes);
     if crc != batch.get(ATTRIBUTES_AT..).map(crc32c::crc32c) {
@@ -91,7 +122,10 @@ fn read(batch: &[u8]) -> Result<BatchHeader, i16> {
         };
         let count = i64::from(int32(batch, 57)?);
         let fits = header.offsets >= 1 && count == header.offsets;
-        (fits && attributes & ATTRIBUTE_CONTROL == 0).then_some(header)
+        let placed = int64(batch, 0)? == 0;
+        let sequenced = header.producer_id < 0 || header.base_sequence >= 0;
+        let data = attributes & ATTRIBUTE_CONTROL == 0;
+        (fits && placed && sequenced && data).then_some(header)
     };
     header().ok_or(codes::INVALID_RECORD)
 }
@@ -150,13 +184,17 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        assert_eq!(split(&Bytes::from_static(b"xyz")), Err(codes::CORRUPT_MESSAGE));
-        assert_eq!(split(&Bytes::new()), Err(codes::INVALID_RECORD));
+        assert_eq!(single(&Bytes::from_static(b"xyz")), Err(codes::INVALID_RECORD));
+        assert_eq!(single(&Bytes::new()), Err(codes::INVALID_RECORD));
+        assert_eq!(single(&Bytes::from_static(&[0xff; 80])), Err(codes::CORRUPT_MESSAGE));
         let mut bytes = BytesMut::from(&marker(0, (1, 0), true, 0)[..]);
-        assert_eq!(split(&bytes.clone().freeze()), Err(codes::INVALID_RECORD), "clients send none");
+        let of = |bytes: &BytesMut| single(&bytes.clone().freeze());
+        assert_eq!(of(&bytes), Err(codes::INVALID_RECORD), "clients send no control batches");
         bytes[70] ^= 1;
-        assert_eq!(split(&bytes.clone().freeze()), Err(codes::CORRUPT_MESSAGE));
+        assert_eq!(of(&bytes), Err(codes::CORRUPT_MESSAGE));
         bytes[MAGIC_AT] = 1;
-        assert_eq!(split(&bytes.freeze()), Err(codes::UNSUPPORTED_FOR_MESSAGE_FORMAT));
+        assert_eq!(of(&bytes), Err(codes::INVALID_RECORD), "an older format");
+        bytes.truncate(75);
+        assert_eq!(of(&bytes), Err(codes::INVALID_RECORD), "cut off");
     }
 }

@@ -6,15 +6,12 @@
 //! - **BRK-3** Up to the last stable offset every transaction is decided; the aborted ones are
 //!   listed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
 use super::batch::{self, BatchHeader};
-use super::codes;
-
-/// So many batches of a producer are remembered, to tell a repetition from a gap.
-const SEQUENCE_WINDOW: usize = 5;
+use super::producers::{Origin, Producers};
 
 #[derive(Clone, Debug)]
 struct Batch {
@@ -22,13 +19,6 @@ struct Batch {
     next: i64,
     max_timestamp: i64,
     bytes: Bytes,
-}
-
-#[derive(Clone, Debug)]
-struct Producer {
-    epoch: i16,
-    /// First and last sequence number, and base offset, of the last batches.
-    recent: VecDeque<(i32, i32, i64)>,
 }
 
 /// An aborted transaction, as a fetch lists it.
@@ -48,9 +38,7 @@ pub(crate) struct PartitionLog {
     batches: VecDeque<Batch>,
     end: i64,
     size_bytes: usize,
-    producers: BTreeMap<i64, Producer>,
-    /// The first offset of each open transaction, by producer.
-    open: BTreeMap<i64, i64>,
+    producers: Producers,
     aborted: Vec<Aborted>,
 }
 
@@ -67,7 +55,7 @@ impl PartitionLog {
 
     /// The last stable offset.
     pub(crate) fn stable(&self) -> i64 {
-        self.open.values().min().copied().unwrap_or(self.end)
+        self.producers.first_open().unwrap_or(self.end)
     }
 
     /// What the batches take.
@@ -75,23 +63,31 @@ impl PartitionLog {
         self.size_bytes
     }
 
+    /// What is known of the producers.
+    pub(crate) const fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
     /// Appends a batch; returns its base offset. A repetition returns the one it had.
     ///
     /// # Errors
-    /// `INVALID_PRODUCER_EPOCH` or `OUT_OF_ORDER_SEQUENCE_NUMBER`.
-    pub(crate) fn append(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<i64, i16> {
-        if header.producer_id >= 0
-            && let Some(base) = self.check_sequence(header)?
-        {
-            return Ok(base);
+    /// `INVALID_PRODUCER_EPOCH`, `OUT_OF_ORDER_SEQUENCE_NUMBER` or `INVALID_TXN_STATE`.
+    pub(crate) fn append(
+        &mut self,
+        header: &BatchHeader,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<i64, i16> {
+        if header.producer_id >= 0 {
+            if let Some(known) = self.producers.repeated(header) {
+                return Ok(known.base);
+            }
+            self.producers.check(header, origin)?;
         }
         let base = self.end;
         self.push(base, header.offsets, header.max_timestamp, batch::place(bytes, base));
         if header.producer_id >= 0 {
-            self.remember(header, base);
-            if header.transactional {
-                self.open.entry(header.producer_id).or_insert(base);
-            }
+            self.producers.append(header, base, header.max_timestamp);
         }
         Ok(base)
     }
@@ -102,58 +98,18 @@ impl PartitionLog {
         self.batches.push_back(Batch { base, next: self.end, max_timestamp, bytes });
     }
 
-    /// `Some(base)` if the batch is there already.
-    fn check_sequence(&self, header: &BatchHeader) -> Result<Option<i64>, i16> {
-        let Some(producer) = self.producers.get(&header.producer_id) else {
-            return Ok(None);
-        };
-        if header.producer_epoch < producer.epoch {
-            return Err(codes::INVALID_PRODUCER_EPOCH);
-        }
-        let Some((_, last, _)) =
-            producer.recent.back().filter(|_| header.producer_epoch == producer.epoch)
-        else {
-            let first = header.base_sequence == 0 || producer.recent.is_empty();
-            return if first { Ok(None) } else { Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER) };
-        };
-        let range = (header.base_sequence, last_sequence(header));
-        if let Some((_, _, base)) = producer.recent.iter().find(|(f, l, _)| (*f, *l) == range) {
-            return Ok(Some(*base));
-        }
-        if header.base_sequence != next_sequence(*last) {
-            return Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
-        }
-        Ok(None)
-    }
-
-    fn remember(&mut self, header: &BatchHeader, base: i64) {
-        let fresh = Producer { epoch: header.producer_epoch, recent: VecDeque::new() };
-        let producer = self.producers.entry(header.producer_id).or_insert(fresh);
-        if producer.epoch != header.producer_epoch {
-            producer.epoch = header.producer_epoch;
-            producer.recent.clear();
-        }
-        producer.recent.push_back((header.base_sequence, last_sequence(header), base));
-        if producer.recent.len() > SEQUENCE_WINDOW {
-            producer.recent.pop_front();
-        }
-    }
-
     /// Ends a producer's transaction here, and fences its earlier epochs (BRK-4).
     pub(crate) fn end_transaction(&mut self, producer: (i64, i16), commit: bool, now: i64) {
         let base = self.end;
         self.push(base, 1, now, batch::marker(base, producer, commit, now));
-        let (producer_id, epoch) = producer;
-        let first = self.open.remove(&producer_id);
-        if let (Some(first), false) = (first, commit) {
-            self.aborted.push(Aborted { producer_id, first, last: base });
+        if let (Some(first), false) = (self.producers.end(producer, now), commit) {
+            self.aborted.push(Aborted { producer_id: producer.0, first, last: base });
         }
-        let fresh = Producer { epoch, recent: VecDeque::new() };
-        let known = self.producers.entry(producer_id).or_insert(fresh);
-        if known.epoch < epoch {
-            known.epoch = epoch;
-            known.recent.clear();
-        }
+    }
+
+    /// Forgets producers without an open transaction that were last heard of before then.
+    pub(crate) fn expire_producers(&mut self, before: i64) {
+        self.producers.expire(before);
     }
 
     fn index_of(&self, offset: i64) -> usize {
@@ -210,66 +166,32 @@ impl PartitionLog {
         }
         assert_eq!(next, self.end, "BRK-1: the log ends with its last batch");
         assert!(self.stable() <= self.end, "BRK-2: what is stable is there");
+        self.producers.check_invariants();
     }
-}
-
-fn last_sequence(header: &BatchHeader) -> i32 {
-    let more = i32::try_from(header.offsets - 1).unwrap_or(i32::MAX);
-    match header.base_sequence.checked_add(more) {
-        Some(last) => last,
-        // Sequence numbers go on with 0 after the greatest.
-        None => more - (i32::MAX - header.base_sequence) - 1,
-    }
-}
-
-const fn next_sequence(last: i32) -> i32 {
-    if last == i32::MAX { 0 } else { last + 1 }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::codes;
     use super::*;
 
     fn header(producer: (i64, i16), base_sequence: i32, offsets: i64) -> BatchHeader {
-        BatchHeader {
-            offsets,
-            max_timestamp: 0,
-            producer_id: producer.0,
-            producer_epoch: producer.1,
-            base_sequence,
-            transactional: true,
-        }
+        let (producer_id, producer_epoch) = producer;
+        let header = BatchHeader::of_producer(producer_id);
+        BatchHeader { offsets, producer_epoch, base_sequence, transactional: true, ..header }
+    }
+
+    fn append(log: &mut PartitionLog, header: &BatchHeader) -> Result<i64, i16> {
+        log.append(header, &BYTES, Origin::Client)
     }
 
     const BYTES: [u8; 61] = [0; 61];
 
     #[test]
-    fn sequences_repetitions_and_gaps() {
-        let mut log = PartitionLog::default();
-        for n in 0..8 {
-            assert_eq!(log.append(&header((1, 0), n * 2, 2), &BYTES), Ok(i64::from(n) * 2));
-        }
-        assert_eq!(log.append(&header((1, 0), 14, 2), &BYTES), Ok(14), "a repetition");
-        assert_eq!(log.append(&header((1, 0), 6, 2), &BYTES), Ok(6), "five batches ago");
-        assert_eq!(
-            log.append(&header((1, 0), 4, 2), &BYTES),
-            Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
-            "six batches ago"
-        );
-        assert_eq!(
-            log.append(&header((1, 0), 18, 2), &BYTES),
-            Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER),
-            "a gap"
-        );
-        assert_eq!(log.end(), 16);
-        log.check_invariants();
-    }
-
-    #[test]
     fn brk2_the_oldest_open_transaction_holds_what_is_stable() {
         let mut log = PartitionLog::default();
-        log.append(&header((1, 0), 0, 3), &BYTES).unwrap();
-        log.append(&header((2, 0), 0, 1), &BYTES).unwrap();
+        append(&mut log, &header((1, 0), 0, 3)).unwrap();
+        append(&mut log, &header((2, 0), 0, 1)).unwrap();
         assert_eq!(log.stable(), 0);
         log.end_transaction((1, 0), false, 0);
         assert_eq!(log.stable(), 3, "the second one is still open");
@@ -283,10 +205,10 @@ mod tests {
     #[test]
     fn brk4_an_earlier_epoch_appends_nothing() {
         let mut log = PartitionLog::default();
-        log.append(&header((1, 0), 0, 1), &BYTES).unwrap();
+        append(&mut log, &header((1, 0), 0, 1)).unwrap();
         log.end_transaction((1, 1), false, 0);
-        let late = log.append(&header((1, 0), 1, 1), &BYTES);
+        let late = append(&mut log, &header((1, 0), 1, 1));
         assert_eq!(late, Err(codes::INVALID_PRODUCER_EPOCH));
-        assert_eq!(log.append(&header((1, 1), 0, 1), &BYTES), Ok(2));
+        assert_eq!(append(&mut log, &header((1, 1), 0, 1)), Ok(2));
     }
 }

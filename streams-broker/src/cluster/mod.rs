@@ -4,24 +4,33 @@
 //! and never goes back. A response may come later than its request: fetches wait for records,
 //! joins for the other members.
 
+mod add_to_txn;
 mod batch;
 pub mod codes;
 mod commits;
 mod configs;
+mod describe_txns;
+mod end_txn;
 mod fault;
 mod fetch;
 mod groups;
+mod housekeeping;
 mod ids;
+mod init_producer;
 mod log;
 mod offsets;
 mod produce;
+mod producers;
 mod topics;
 mod transactions;
+mod txn_offsets;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind,
 };
@@ -33,8 +42,10 @@ use self::fault::Faults;
 pub use self::fault::{Fault, FaultKind};
 use self::fetch::ParkedFetch;
 use self::groups::Group;
+use self::housekeeping::Housekeeping;
 use self::ids::Ids;
 use self::log::PartitionLog;
+pub use self::transactions::TransactionSettings;
 use self::transactions::Transactions;
 
 /// The cluster's one node.
@@ -88,6 +99,8 @@ pub struct Settings {
     /// From what ids of topics and members are made: two clusters with the same seed give out the
     /// same ones.
     pub seed: u64,
+    /// Transactions and idempotence.
+    pub transactions: TransactionSettings,
 }
 
 impl Default for Settings {
@@ -103,13 +116,14 @@ impl Default for Settings {
             group_session_timeout_ms: 6_000..=1_800_000,
             group_max_size: usize::MAX,
             seed: 0,
+            transactions: TransactionSettings::default(),
         }
     }
 }
 
 /// The versions that are served: from the oldest that clients of today ask for.
 const VERSIONS: &[(ApiKey, i16, i16)] = &[
-    (ApiKey::Produce, 3, 9),
+    (ApiKey::Produce, 3, 12),
     (ApiKey::Fetch, 4, 12),
     (ApiKey::ListOffsets, 1, 6),
     (ApiKey::Metadata, 0, 9),
@@ -127,11 +141,14 @@ const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::CreateTopics, 2, 5),
     (ApiKey::DeleteTopics, 1, 5),
-    (ApiKey::InitProducerId, 0, 4),
-    (ApiKey::AddPartitionsToTxn, 0, 3),
-    (ApiKey::AddOffsetsToTxn, 0, 3),
-    (ApiKey::EndTxn, 0, 3),
-    (ApiKey::TxnOffsetCommit, 0, 3),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::AddPartitionsToTxn, 0, 5),
+    (ApiKey::AddOffsetsToTxn, 0, 4),
+    (ApiKey::EndTxn, 0, 5),
+    (ApiKey::TxnOffsetCommit, 0, 5),
+    (ApiKey::DescribeProducers, 0, 0),
+    (ApiKey::DescribeTransactions, 0, 0),
+    (ApiKey::ListTransactions, 0, 2),
 ];
 
 /// Whether `version` of `api` is served.
@@ -139,17 +156,31 @@ pub fn is_served(api: ApiKey, version: i16) -> bool {
     VERSIONS.iter().any(|(key, low, high)| *key == api && (*low..=*high).contains(&version))
 }
 
-/// The answer to ApiVersions; with `UNSUPPORTED_VERSION` for a version of it that isn't served.
-pub fn api_versions(error_code: i16) -> ApiVersionsResponse {
+/// The answer to `version` of ApiVersions, with the feature `transaction.version`; with
+/// `UNSUPPORTED_VERSION` for a version of it that isn't served.
+pub fn api_versions(version: i16, error_code: i16, transactions: i16) -> ApiVersionsResponse {
     let key = |(api, low, high): &(ApiKey, i16, i16)| {
         ApiVersion::default()
             .with_api_key(*api as i16)
             .with_min_version(*low)
             .with_max_version(*high)
     };
+    let feature = StrBytes::from_static_str("transaction.version");
+    // Clients before version 4 take a feature's 0 for a mistake.
+    let supported = SupportedFeatureKey::default()
+        .with_name(feature.clone())
+        .with_min_version(if version < 4 { 1 } else { 0 })
+        .with_max_version(transactions);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(feature)
+        .with_min_version_level(transactions)
+        .with_max_version_level(transactions);
     ApiVersionsResponse::default()
         .with_error_code(error_code)
         .with_api_keys(VERSIONS.iter().map(key).collect())
+        .with_supported_features(vec![supported])
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![finalized])
 }
 
 #[derive(Clone, Debug)]
@@ -175,6 +206,7 @@ pub struct Cluster {
     ids: Ids,
     next_offset_commit: u64,
     faults: Faults,
+    housekeeping: Housekeeping,
     replies: VecDeque<(RequestId, Reply)>,
 }
 
@@ -193,6 +225,7 @@ impl Cluster {
             next_offset_commit: 0,
             faults: Faults::default(),
             settings,
+            housekeeping: Housekeeping::default(),
             replies: VecDeque::new(),
         }
     }
@@ -242,14 +275,17 @@ impl Cluster {
 
     fn dispatch(&mut self, client: &Client, id: RequestId, version: i16, request: RequestKind) {
         let response = match request {
-            RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(api_versions(codes::NONE)),
+            RequestKind::ApiVersions(_) => {
+                let transactions = self.settings.transactions.version;
+                ResponseKind::ApiVersions(api_versions(version, codes::NONE, transactions))
+            }
             RequestKind::Metadata(r) => ResponseKind::Metadata(self.metadata(version, &r)),
             RequestKind::CreateTopics(r) => ResponseKind::CreateTopics(self.create_topics(&r)),
             RequestKind::DeleteTopics(r) => ResponseKind::DeleteTopics(self.delete_topics(&r)),
             RequestKind::FindCoordinator(_) => self.find_coordinator(),
             RequestKind::Produce(r) => {
                 let acks = r.acks;
-                let response = self.produce(r);
+                let response = self.produce(version, r);
                 if acks == 0 {
                     return;
                 }
@@ -267,7 +303,16 @@ impl Cluster {
                 ResponseKind::AddOffsetsToTxn(self.add_offsets(version, &r))
             }
             RequestKind::TxnOffsetCommit(r) => {
-                ResponseKind::TxnOffsetCommit(self.txn_offset_commit(&r))
+                ResponseKind::TxnOffsetCommit(self.txn_offset_commit(version, &r))
+            }
+            RequestKind::DescribeProducers(r) => {
+                ResponseKind::DescribeProducers(self.describe_producers(&r))
+            }
+            RequestKind::DescribeTransactions(r) => {
+                ResponseKind::DescribeTransactions(self.describe_transactions(&r))
+            }
+            RequestKind::ListTransactions(r) => {
+                ResponseKind::ListTransactions(self.list_transactions(&r))
             }
             RequestKind::EndTxn(r) => ResponseKind::EndTxn(self.end_txn(version, &r)),
             RequestKind::OffsetCommit(r) => {
@@ -297,6 +342,7 @@ impl Cluster {
         self.now = self.now.max(now);
         self.expire_transactions();
         self.expire_members();
+        self.keep_house();
         self.serve_parked();
     }
 
@@ -348,6 +394,7 @@ impl Cluster {
             log.check_invariants();
         }
         self.groups.values().for_each(Group::check_invariants);
+        self.transactions.check_invariants();
     }
 }
 

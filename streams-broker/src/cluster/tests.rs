@@ -2,7 +2,11 @@
 
 use super::*;
 
+mod client;
+mod faults;
 mod groups;
+mod idempotence;
+mod reading;
 mod transactions;
 
 struct Bench {

@@ -30,7 +30,8 @@ pub(super) fn parse(mut frame: Bytes) -> Result<Parsed, String> {
     if !is_served(api, version) {
         // As Kafka does: the client learns the versions, and asks again.
         if api == ApiKey::ApiVersions {
-            let refusal = ResponseKind::ApiVersions(api_versions(codes::UNSUPPORTED_VERSION));
+            let refusal = api_versions(0, codes::UNSUPPORTED_VERSION, 2);
+            let refusal = ResponseKind::ApiVersions(refusal);
             let answer = encode(&refusal, 0, correlation_id);
             return answer.map(Parsed::Answer).ok_or_else(|| "no answer".to_owned());
         }

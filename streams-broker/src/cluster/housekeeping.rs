@@ -1,0 +1,29 @@
+//! What is done now and then: nobody is told, so nobody is woken for it.
+//!
+//! It comes before a request, if the last time is long enough ago. What a request sees is thus what
+//! it would see with a timer, and a cluster that is asked nothing sleeps.
+
+use super::Cluster;
+use super::log::PartitionLog;
+
+/// `producer.id.expiration.check.interval.ms`.
+const EXPIRY_INTERVAL_MS: i64 = 600_000;
+
+/// When it is time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Housekeeping {
+    next_expiry: i64,
+}
+
+impl Cluster {
+    pub(super) fn keep_house(&mut self) {
+        if self.now < self.housekeeping.next_expiry {
+            return;
+        }
+        self.housekeeping.next_expiry = self.now + EXPIRY_INTERVAL_MS;
+        self.expire_transactional_ids();
+        let before = self.now - self.settings.transactions.producer_expiration_ms;
+        let logs = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+        logs.for_each(|log: &mut PartitionLog| log.expire_producers(before));
+    }
+}
