@@ -1,6 +1,7 @@
 //! What a case works with: a broker's address, names of its own, and the lines it writes.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,6 +12,9 @@ use super::connection::Connection;
 
 /// How long something that comes by itself may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Kafka asks the coordinator about several producers at a time, and answers all as it answers the
+/// first, whatever versions the others are in. So one such request is on its way at a time.
+static VERIFIED: Mutex<()> = Mutex::new(());
 const POLL: Duration = Duration::from_millis(5);
 
 /// What a case works with.
@@ -78,6 +82,16 @@ impl Ctx {
         let response = connection.call(version, request)?;
         self.connection = Some(connection);
         Ok(response)
+    }
+
+    /// As [`Ctx::call`], for a request in a transaction that the coordinator is asked about.
+    pub(super) fn call_verified<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response> {
+        let _alone = VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
+        self.call(version, request)
     }
 
     /// Writes what came of a request that may end without a response.

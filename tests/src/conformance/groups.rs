@@ -156,6 +156,20 @@ impl Ctx {
         })
     }
 
+    /// A group in another partition of the coordinator's topic than `group`: Kafka adds to a
+    /// transaction that partition, and so all groups in it.
+    pub(super) fn group_elsewhere(&self, group: &str) -> String {
+        let place = |group: &str| {
+            let next = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+            let hash = group.encode_utf16().fold(0_i32, next) & i32::MAX;
+            (hash % 5, hash % 50)
+        };
+        let (small, large) = place(group);
+        let differs = |other: &String| place(other).0 != small && place(other).1 != large;
+        let mut names = (0..).map(|number| self.name(&format!("other{number}")));
+        names.find(differs).unwrap_or_default()
+    }
+
     /// Joins, with a second request if the first only gave an id; writes the last answer.
     pub(super) fn join(&mut self, label: &str, member: &mut Member) -> Result<i16> {
         self.enter(member)?;

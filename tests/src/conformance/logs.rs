@@ -120,7 +120,10 @@ impl Ctx {
         request: &ProduceRequest,
     ) -> Result<PartitionProduceResponse> {
         wait("a leader that answers", || {
-            let response = self.call(version, request)?;
+            let response = match request.transactional_id {
+                None => self.call(version, request)?,
+                Some(_) => self.call_verified(version, request)?,
+            };
             let topic = response.responses.into_iter().next().context("no topic")?;
             let answer = topic.partition_responses.into_iter().next().context("no partition")?;
             Ok((!is_transient(answer.error_code)).then_some(answer))

@@ -4,21 +4,26 @@
 //! offsets, error codes by name, placeholders for ids; nothing random and no times. Each case has
 //! topics, groups and transactional ids of its own, so that cases run side by side.
 
+mod admin;
 mod batches;
 mod connection;
 mod ctx;
 mod expected;
 mod fencing;
+mod fetch;
 mod groups;
 mod isolation;
 mod logs;
 mod members;
 mod offsets;
+mod places;
+mod produce;
 mod producers;
 mod records;
 mod run;
 mod sequences;
 mod static_members;
+mod transactions;
 mod transcript;
 mod txn_offsets;
 
@@ -58,6 +63,10 @@ pub fn cases() -> Vec<Case> {
         static_members::CASES,
         offsets::CASES,
         txn_offsets::CASES,
+        transactions::CASES,
+        produce::CASES,
+        fetch::CASES,
+        places::CASES,
     ]
     .concat();
     cases.sort_by_key(|case| case.name);

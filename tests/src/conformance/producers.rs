@@ -206,7 +206,7 @@ impl Ctx {
             .with_group_instance_id(speaker.instance.map(text))
             .with_topics(vec![topic]);
         let answer = wait("an answer to TxnOffsetCommit", || {
-            let response = self.call(version, &request)?;
+            let response = self.call_verified(version, &request)?;
             let topic = response.topics.first().context("no topic")?;
             let answer = topic.partitions.first().context("no partition")?.error_code;
             Ok((!is_transient(answer)).then_some(answer))

@@ -62,7 +62,7 @@ fn of_a_group_that_was_not_added(ctx: &mut Ctx) -> Result<()> {
     ctx.txn_offsets(TXN_OFFSETS, "no transaction", &producer, &nobody, (&topic, 0, 5))?;
     ctx.begin(&producer, &topic, &[0])?;
     ctx.txn_offsets(TXN_OFFSETS, "a transaction without it", &producer, &nobody, (&topic, 0, 5))?;
-    let other = ctx.name("other");
+    let other = ctx.group_elsewhere(&group);
     ctx.add_offsets("add another", &producer, &other)?;
     ctx.txn_offsets(TXN_OFFSETS, "with another group", &producer, &nobody, (&topic, 0, 5))?;
     ctx.committed("committed", &group, &topic, 0, false)
