@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
 use super::millis;
@@ -31,6 +32,32 @@ pub(super) fn flush(producer: &BaseProducer<Context>, timeout: Duration) -> bool
     // `rd_kafka_flush` may be called from any thread.
     let code = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), millis(timeout)) };
     code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// The id of the broker that answers next; negative for an address of the bootstrap list that
+/// isn't known as a broker yet. It asks for no topic's metadata.
+pub(super) fn answering_broker(
+    producer: &BaseProducer<Context>,
+    timeout: Duration,
+) -> Result<i32, RdError> {
+    let mut metadata = ptr::null();
+    // SAFETY: the client pointer is the live producer's, borrowed for the call; without a topic
+    // librdkafka reads none. It sets `metadata` if it succeeds, and then it is ours to read and to
+    // destroy, which happens once.
+    let code = unsafe {
+        let client = producer.client().native_ptr();
+        let code =
+            sys::rd_kafka_metadata(client, 0, ptr::null_mut(), &raw mut metadata, millis(timeout));
+        if !metadata.is_null() {
+            let id = (*metadata).orig_broker_id;
+            sys::rd_kafka_metadata_destroy(metadata);
+            return Ok(id);
+        }
+        code
+    };
+    let code = RDKafkaErrorCode::from(code);
+    let message = code.to_string();
+    Err(RdError { code: code as i32, message, fatal: false, requires_abort: false })
 }
 
 /// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only
