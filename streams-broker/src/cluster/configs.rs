@@ -164,12 +164,91 @@ impl Definition {
         }
     }
 
-    /// The default, with the broker's own settings.
-    pub(super) fn default_of(&self, settings: &Settings) -> String {
-        match self.name {
+    /// The default, with the broker's own settings, and where it comes from.
+    pub(super) fn default_of(&self, settings: &Settings) -> (String, Source) {
+        let value = match self.name {
             "max.message.bytes" => settings.max_message_bytes.to_string(),
             _ => self.default.to_owned(),
-        }
+        };
+        let source = if value == self.default { Source::Default } else { Source::Broker };
+        (value, source)
+    }
+
+    /// The broker's setting that is the default of a topic's, if there is one.
+    pub(super) fn broker_name(&self) -> Option<String> {
+        let name = match self.name {
+            "compression.gzip.level"
+            | "compression.lz4.level"
+            | "compression.type"
+            | "compression.zstd.level"
+            | "min.insync.replicas"
+            | "unclean.leader.election.enable" => self.name,
+            "delete.retention.ms" => "log.cleaner.delete.retention.ms",
+            "file.delete.delay.ms" => "log.segment.delete.delay.ms",
+            "flush.messages" => "log.flush.interval.messages",
+            "flush.ms" => "log.flush.scheduler.interval.ms",
+            "max.compaction.lag.ms" => "log.cleaner.max.compaction.lag.ms",
+            "max.message.bytes" => "message.max.bytes",
+            "min.cleanable.dirty.ratio" => "log.cleaner.min.cleanable.ratio",
+            "min.compaction.lag.ms" => "log.cleaner.min.compaction.lag.ms",
+            "retention.ms" => "log.retention.hours",
+            "segment.index.bytes" => "log.index.size.max.bytes",
+            "segment.jitter.ms" => "log.roll.jitter.hours",
+            "segment.ms" => "log.roll.hours",
+            name if name.starts_with("remote.") || name.ends_with(".throttled.replicas") => {
+                return None;
+            }
+            name => return Some(format!("log.{name}")),
+        };
+        Some(name.to_owned())
+    }
+}
+
+/// Where a value comes from, by its number in DescribeConfigs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Topic = 1,
+    Broker = 4,
+    Default = 5,
+}
+
+/// A configuration with its value.
+#[derive(Clone, Debug)]
+pub(super) struct ConfigValue {
+    pub(super) definition: Definition,
+    pub(super) value: String,
+    pub(super) source: Source,
+    pub(super) read_only: bool,
+}
+
+impl Settings {
+    /// What of the settings has a name in Kafka.
+    pub(super) fn configs(&self) -> Vec<ConfigValue> {
+        let value = |name, kind, default, value: String| ConfigValue {
+            definition: define(name, kind, default, Rule::Any),
+            source: if value == default { Source::Default } else { Source::Broker },
+            value,
+            read_only: true,
+        };
+        let delay = self.group_initial_rebalance_delay_ms.to_string();
+        let (low, high) = self.group_session_timeout_ms.clone().into_inner();
+        let size = self.group_max_size.min(i32::MAX as usize).to_string();
+        let auto = self.auto_create_topics.to_string();
+        let node = super::NODE_ID.to_string();
+        vec![
+            value("auto.create.topics.enable", Kind::Boolean, "true", auto),
+            value("default.replication.factor", Kind::Int, "1", "1".to_owned()),
+            value("delete.topic.enable", Kind::Boolean, "true", "true".to_owned()),
+            value("group.initial.rebalance.delay.ms", Kind::Int, "3000", delay),
+            value("group.max.session.timeout.ms", Kind::Int, "1800000", high.to_string()),
+            value("group.max.size", Kind::Int, "2147483647", size),
+            value("group.min.session.timeout.ms", Kind::Int, "6000", low.to_string()),
+            value("message.max.bytes", Kind::Int, "1048588", self.max_message_bytes.to_string()),
+            value("min.insync.replicas", Kind::Int, "1", "1".to_owned()),
+            value("node.id", Kind::Int, "", node),
+            value("num.partitions", Kind::Int, "1", self.default_partitions.to_string()),
+            value("offset.metadata.max.bytes", Kind::Int, "4096", "4096".to_owned()),
+        ]
     }
 }
 
@@ -245,7 +324,7 @@ impl TopicConfig {
     fn resolve(set: BTreeMap<String, String>, settings: &Settings) -> Self {
         let text = |name: &str| match (set.get(name), definition(name)) {
             (Some(value), _) => value.clone(),
-            (None, Some(definition)) => definition.default_of(settings),
+            (None, Some(definition)) => definition.default_of(settings).0,
             (None, None) => String::new(),
         };
         let long = |name: &str| text(name).parse::<i64>().unwrap_or_default();
@@ -269,6 +348,17 @@ impl TopicConfig {
             compression_type: text("compression.type"),
             set,
         }
+    }
+
+    /// All values, by name.
+    pub(super) fn all(&self, settings: &Settings) -> impl Iterator<Item = ConfigValue> {
+        TOPIC.iter().map(move |definition| {
+            let (value, source) = match self.set.get(definition.name) {
+                Some(value) => (value.clone(), Source::Topic),
+                None => definition.default_of(settings),
+            };
+            ConfigValue { definition: *definition, value, source, read_only: false }
+        })
     }
 
     /// The values that were set.

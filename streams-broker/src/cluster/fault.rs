@@ -44,6 +44,9 @@ impl Faults {
             return None;
         }
         let api = api_of(request)?;
+        if matches!(request, RequestKind::Produce(r) if r.transactional_id.is_none()) {
+            return None;
+        }
         let fault = self.0.iter_mut().find(|fault| fault.api == api && fault.times > 0)?;
         if fault.skip > 0 {
             fault.skip -= 1;
@@ -54,20 +57,25 @@ impl Faults {
     }
 }
 
-fn api_of(request: &RequestKind) -> Option<ApiKey> {
-    Some(match request {
-        RequestKind::Produce(r) if r.transactional_id.is_some() => ApiKey::Produce,
-        RequestKind::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
-        RequestKind::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
-        RequestKind::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
-        RequestKind::EndTxn(_) => ApiKey::EndTxn,
-        RequestKind::InitProducerId(_) => ApiKey::InitProducerId,
-        RequestKind::Heartbeat(_) => ApiKey::Heartbeat,
-        RequestKind::OffsetFetch(_) => ApiKey::OffsetFetch,
-        RequestKind::JoinGroup(_) => ApiKey::JoinGroup,
-        RequestKind::SyncGroup(_) => ApiKey::SyncGroup,
-        _ => return None,
-    })
+macro_rules! api_keys {
+    ($($api:ident)*) => {
+        /// The kind of a request.
+        pub(super) const fn api_of(request: &RequestKind) -> Option<ApiKey> {
+            match request {
+                $(RequestKind::$api(_) => Some(ApiKey::$api),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+api_keys! {
+    Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat
+    LeaveGroup SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics
+    DeleteRecords InitProducerId OffsetForLeaderEpoch AddPartitionsToTxn AddOffsetsToTxn EndTxn
+    TxnOffsetCommit DescribeConfigs AlterConfigs CreatePartitions DeleteGroups
+    IncrementalAlterConfigs OffsetDelete DescribeCluster DescribeProducers DescribeTransactions
+    ListTransactions DescribeTopicPartitions
 }
 
 /// The request's response with `code` everywhere.

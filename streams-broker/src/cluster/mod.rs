@@ -5,10 +5,13 @@
 //! joins for the other members.
 
 mod add_to_txn;
+mod admin;
 mod batch;
 pub mod codes;
 mod commits;
+mod config_admin;
 mod configs;
+mod describe;
 mod describe_txns;
 mod end_txn;
 mod fault;
@@ -32,7 +35,7 @@ use kafka_protocol::messages::api_versions_response::{
     ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind,
+    ApiKey, ApiVersionsResponse, RequestKind, ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -76,6 +79,8 @@ pub struct Client {
 /// The cluster's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The cluster's id.
+    pub cluster_id: String,
     /// The node's host, as clients are told.
     pub host: String,
     /// The node's port.
@@ -106,6 +111,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            cluster_id: "streams-broker".to_owned(),
             host: "127.0.0.1".to_owned(),
             port: 0,
             auto_create_topics: false,
@@ -126,10 +132,10 @@ const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 12),
     (ApiKey::Fetch, 4, 12),
     (ApiKey::ListOffsets, 1, 6),
-    (ApiKey::Metadata, 0, 9),
+    (ApiKey::Metadata, 0, 13),
     (ApiKey::OffsetCommit, 2, 9),
     (ApiKey::OffsetFetch, 1, 9),
-    (ApiKey::FindCoordinator, 0, 3),
+    (ApiKey::FindCoordinator, 0, 6),
     (ApiKey::JoinGroup, 0, 9),
     (ApiKey::Heartbeat, 0, 4),
     (ApiKey::LeaveGroup, 0, 5),
@@ -139,8 +145,14 @@ const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::ApiVersions, 0, 3),
-    (ApiKey::CreateTopics, 2, 5),
-    (ApiKey::DeleteTopics, 1, 5),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::AlterConfigs, 0, 2),
+    (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::DescribeTopicPartitions, 0, 0),
     (ApiKey::InitProducerId, 0, 5),
     (ApiKey::AddPartitionsToTxn, 0, 5),
     (ApiKey::AddOffsetsToTxn, 0, 4),
@@ -275,14 +287,6 @@ impl Cluster {
 
     fn dispatch(&mut self, client: &Client, id: RequestId, version: i16, request: RequestKind) {
         let response = match request {
-            RequestKind::ApiVersions(_) => {
-                let transactions = self.settings.transactions.version;
-                ResponseKind::ApiVersions(api_versions(version, codes::NONE, transactions))
-            }
-            RequestKind::Metadata(r) => ResponseKind::Metadata(self.metadata(version, &r)),
-            RequestKind::CreateTopics(r) => ResponseKind::CreateTopics(self.create_topics(&r)),
-            RequestKind::DeleteTopics(r) => ResponseKind::DeleteTopics(self.delete_topics(&r)),
-            RequestKind::FindCoordinator(_) => self.find_coordinator(),
             RequestKind::Produce(r) => {
                 let acks = r.acks;
                 let response = self.produce(version, r);
@@ -315,24 +319,13 @@ impl Cluster {
                 ResponseKind::ListTransactions(self.list_transactions(&r))
             }
             RequestKind::EndTxn(r) => ResponseKind::EndTxn(self.end_txn(version, &r)),
-            RequestKind::OffsetCommit(r) => {
-                ResponseKind::OffsetCommit(self.offset_commit(version, &r))
-            }
-            RequestKind::OffsetFetch(r) => {
-                ResponseKind::OffsetFetch(self.offset_fetch(version, &r))
-            }
-            RequestKind::OffsetDelete(r) => ResponseKind::OffsetDelete(self.offset_delete(&r)),
             RequestKind::JoinGroup(r) => return self.join_group(id, version, client, &r),
             RequestKind::SyncGroup(r) => return self.sync_group(id, version, &r),
-            RequestKind::Heartbeat(r) => ResponseKind::Heartbeat(self.heartbeat(&r)),
-            RequestKind::LeaveGroup(r) => ResponseKind::LeaveGroup(self.leave_group(version, &r)),
-            RequestKind::ListGroups(r) => ResponseKind::ListGroups(self.list_groups(&r)),
-            RequestKind::DescribeGroups(r) => {
-                ResponseKind::DescribeGroups(self.describe_groups(version, &r))
-            }
-            RequestKind::DeleteGroups(r) => ResponseKind::DeleteGroups(self.delete_groups(&r)),
-            // The shell lets only served requests in.
-            _ => return self.replies.push_back((id, Reply::Disconnect)),
+            other => match self.administer(version, other) {
+                Some(response) => response,
+                // The shell lets only served requests in.
+                None => return self.replies.push_back((id, Reply::Disconnect)),
+            },
         };
         self.reply(id, response);
     }
@@ -360,16 +353,6 @@ impl Cluster {
 
     fn reply(&mut self, id: RequestId, response: ResponseKind) {
         self.replies.push_back((id, Reply::Response(Box::new(response))));
-    }
-
-    fn find_coordinator(&self) -> ResponseKind {
-        ResponseKind::FindCoordinator(
-            FindCoordinatorResponse::default()
-                .with_error_message(None)
-                .with_node_id(NODE_ID.into())
-                .with_host(StrBytes::from_string(self.settings.host.clone()))
-                .with_port(i32::from(self.settings.port)),
-        )
     }
 
     /// The name of the topic with this id.

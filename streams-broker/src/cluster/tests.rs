@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod admin;
 mod client;
 mod faults;
 mod groups;
