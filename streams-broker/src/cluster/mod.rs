@@ -24,6 +24,7 @@ mod log;
 mod offsets;
 mod produce;
 mod producers;
+mod status;
 mod topics;
 mod transactions;
 mod txn_offsets;
@@ -34,9 +35,7 @@ use std::ops::RangeInclusive;
 use kafka_protocol::messages::api_versions_response::{
     ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
 };
-use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, RequestKind, ResponseKind,
-};
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestKind, ResponseKind};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
@@ -48,6 +47,7 @@ use self::groups::Group;
 use self::housekeeping::Housekeeping;
 use self::ids::Ids;
 use self::log::PartitionLog;
+pub use self::status::{ClusterStatus, GroupStatus, PartitionStatus};
 pub use self::transactions::TransactionSettings;
 use self::transactions::Transactions;
 
@@ -63,6 +63,8 @@ pub struct RequestId(pub u64);
 pub enum Reply {
     /// This is the response.
     Response(Box<ResponseKind>),
+    /// There is none: the client wants no answer, and may go on.
+    Nothing,
     /// Close the connection without a word.
     Disconnect,
 }
@@ -291,7 +293,7 @@ impl Cluster {
                 let acks = r.acks;
                 let response = self.produce(version, r);
                 if acks == 0 {
-                    return;
+                    return self.replies.push_back((id, Reply::Nothing));
                 }
                 ResponseKind::Produce(response)
             }

@@ -180,6 +180,11 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
+    /// The ids with an open transaction.
+    pub(super) fn open_ids(&self) -> Vec<String> {
+        self.open.iter().cloned().collect()
+    }
+
     pub(super) const fn new_producer(&mut self) -> i64 {
         self.next_producer += 1;
         self.next_producer - 1

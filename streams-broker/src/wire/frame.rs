@@ -1,9 +1,10 @@
 //! Frames: a request out of bytes, a response into bytes.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::messages::{ApiKey, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::Encodable;
 
+use super::guard;
 use crate::cluster::{api_versions, codes, is_served};
 
 /// What came in.
@@ -15,12 +16,11 @@ pub(super) enum Parsed {
         request: Box<RequestKind>,
         correlation_id: i32,
         client_id: String,
-        silent: bool,
     },
 }
 
 /// Reads a request.
-pub(super) fn parse(mut frame: Bytes) -> Result<Parsed, String> {
+pub(super) fn parse(frame: &Bytes) -> Result<Parsed, String> {
     if frame.len() < 8 {
         return Err("a request without a header".to_owned());
     }
@@ -37,13 +37,11 @@ pub(super) fn parse(mut frame: Bytes) -> Result<Parsed, String> {
         }
         return Err(format!("version {version} of {api:?} is not served"));
     }
-    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
-        .map_err(|error| format!("a header that can't be read: {error}"))?;
-    let request = RequestKind::decode(api, &mut frame, version)
-        .map_err(|error| format!("{api:?} can't be read: {error}"))?;
-    let silent = matches!(&request, RequestKind::Produce(produce) if produce.acks == 0);
+    let (header, request) = guard::decode(api, version, frame)
+        .map_err(|error| format!("version {version} of {api:?} can't be read: {error}"))?;
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
-    Ok(Parsed::Request { version, request: Box::new(request), correlation_id, client_id, silent })
+    let request = Box::new(request);
+    Ok(Parsed::Request { version, request, correlation_id, client_id })
 }
 
 /// Writes a response.

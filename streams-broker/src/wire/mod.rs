@@ -1,30 +1,31 @@
 //! The shell: TCP in, TCP out, and no decisions.
 //!
-//! One task owns the machine and the clock; each connection has a task that reads and one that
-//! writes. A connection's replies go out in the order of its requests, as Kafka's do.
+//! One task owns the machine and the clock; each connection has a task of its own. A connection's
+//! requests are answered one after the other, as Kafka does it: the next one is read when the one
+//! before has its reply. What a connection can take of the broker is bounded: the size of a
+//! request, the time that it may take to arrive, and the memory for all that are under way.
 
+mod connection;
 mod frame;
+mod guard;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::messages::RequestKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::cluster::{Client, Cluster, Fault, Reply, RequestId};
-use frame::Parsed;
+use crate::clock::Clock;
+use crate::cluster::{Client, Cluster, ClusterStatus, Fault, Reply, RequestId};
+use crate::status::Status;
 
-/// The largest request, in bytes, as Kafka's `socket.request.max.bytes`.
-const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// So many requests may wait for the machine; a connection with more is not read.
 const INBOX_REQUESTS_MAX: usize = 1_024;
-/// So many requests of one connection may wait for their replies.
-const PIPELINE_MAX: usize = 256;
+/// After a failure to take a connection (no file handles, say), so long until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the machine's task is told.
 pub(crate) enum Input {
@@ -40,6 +41,7 @@ pub(crate) enum Input {
         partitions: i32,
         done: std::sync::mpsc::Sender<Result<(), i16>>,
     },
+    Status(std::sync::mpsc::Sender<ClusterStatus>),
     Stop,
 }
 
@@ -48,13 +50,75 @@ pub(crate) fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
     mpsc::channel(INBOX_REQUESTS_MAX)
 }
 
-fn wall_clock_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// What connections may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    /// The largest request, in bytes, as Kafka's `socket.request.max.bytes`.
+    pub(crate) request_bytes_max: usize,
+    /// What all requests under way may take, in bytes, as Kafka's `queued.max.request.bytes`.
+    pub(crate) requests_bytes_max: usize,
+    /// So long a request may stop in the middle.
+    pub(crate) stall: Duration,
+    /// A line for each client that comes and goes.
+    pub(crate) log_clients: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            request_bytes_max: 100 * 1024 * 1024,
+            requests_bytes_max: 512 * 1024 * 1024,
+            stall: Duration::from_secs(30),
+            log_clients: false,
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    limits: Limits,
+    machine: mpsc::Sender<Input>,
+    /// A permit is a kilobyte of a request that is under way.
+    memory: Semaphore,
+    connections: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Shell {
+    pub(crate) fn new(limits: Limits, machine: mpsc::Sender<Input>) -> Arc<Self> {
+        let kilobytes = (limits.requests_bytes_max / 1024).clamp(64, Semaphore::MAX_PERMITS);
+        Arc::new(Self {
+            limits,
+            machine,
+            memory: Semaphore::new(kilobytes),
+            connections: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// The status, with what the machine says of itself.
+    pub(crate) fn status(&self, cluster: ClusterStatus) -> Status {
+        Status {
+            cluster,
+            connections: self.connections.load(Ordering::Relaxed),
+            connections_accepted: self.accepted.load(Ordering::Relaxed),
+            connections_refused: self.refused.load(Ordering::Relaxed),
+            resident_bytes: crate::status::resident_bytes(),
+        }
+    }
 }
 
 /// Runs the machine until it is told to stop.
-pub(crate) async fn run_machine(mut cluster: Cluster, mut inbox: mpsc::Receiver<Input>) {
+pub(crate) async fn run_machine(
+    mut cluster: Cluster,
+    clock: Clock,
+    mut inbox: mpsc::Receiver<Input>,
+) {
     let mut waiting: HashMap<RequestId, oneshot::Sender<Reply>> = HashMap::new();
     let mut next = 0;
     loop {
@@ -64,24 +128,25 @@ pub(crate) async fn run_machine(mut cluster: Cluster, mut inbox: mpsc::Receiver<
                 let _ = sender.send(reply);
             }
         }
-        let wait = cluster.poll_timeout().map(|at| at.saturating_sub(wall_clock_ms()).max(0));
-        let wait = wait.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(3_600_000);
         tokio::select! {
             input = inbox.recv() => match input {
                 Some(Input::Request { client, version, request, reply }) => {
                     next += 1;
                     waiting.insert(RequestId(next), reply);
                     let id = RequestId(next);
-                    cluster.handle_from(&client, wall_clock_ms(), id, version, *request);
+                    cluster.handle_from(&client, clock.now_ms(), id, version, *request);
                 }
                 Some(Input::Inject(fault)) => cluster.inject(fault),
                 Some(Input::CreateTopic { name, partitions, done }) => {
                     let _ = done.send(cluster.create_topic(&name, partitions));
                 }
+                Some(Input::Status(status)) => {
+                    let _ = status.send(cluster.status());
+                }
                 Some(Input::Stop) | None => return,
             },
-            () = tokio::time::sleep(Duration::from_millis(wait)) => {
-                cluster.handle_timeout(wall_clock_ms());
+            () = clock.wait_until(cluster.poll_timeout()) => {
+                cluster.handle_timeout(clock.now_ms());
             }
         }
         debug_assert!({ cluster_is_sound(&cluster, next) });
@@ -97,94 +162,33 @@ fn cluster_is_sound(cluster: &Cluster, requests: u64) -> bool {
 }
 
 /// Takes connections until the machine is gone.
-pub(crate) async fn accept(listener: TcpListener, machine: mpsc::Sender<Input>) {
-    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-    while let Ok((stream, _)) = listener.accept().await {
-        let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(serve(stream, machine.clone(), number));
-    }
-}
-
-async fn serve(stream: TcpStream, machine: mpsc::Sender<Input>, number: u64) {
-    let (Ok(()), Ok(peer)) = (stream.set_nodelay(true), stream.peer_addr()) else {
-        return;
-    };
-    let host = format!("/{}", peer.ip());
-    let (mut reader, mut writer) = stream.into_split();
-    let (replies, mut to_write) = mpsc::channel::<Pending>(PIPELINE_MAX);
-    let gone = Arc::new(tokio::sync::Notify::new());
-    let closed = Arc::clone(&gone);
-    let write = tokio::spawn(async move {
-        while let Some(pending) = to_write.recv().await {
-            let Some(frame) = pending.frame().await else {
-                break;
-            };
-            if writer.write_all(&frame).await.is_err() {
-                break;
-            }
-        }
-        closed.notify_one();
-    });
+pub(crate) async fn accept(listener: TcpListener, shell: Arc<Shell>) {
     loop {
-        let frame = tokio::select! {
-            frame = read_frame(&mut reader) => frame,
-            () = gone.notified() => break,
-        };
-        let Some(frame) = frame else {
-            break;
-        };
-        let pending = match frame::parse(frame) {
-            Ok(Parsed::Answer(bytes)) => Pending::Ready(bytes),
-            Ok(Parsed::Request { version, request, correlation_id, client_id, silent }) => {
-                let (reply, response) = oneshot::channel();
-                let client = Client { id: client_id, host: host.clone() };
-                let input = Input::Request { client, version, request, reply };
-                if machine.send(input).await.is_err() {
-                    break;
-                }
-                if silent {
-                    continue;
-                }
-                Pending::Later { version, correlation_id, response }
-            }
-            Err(reason) => {
-                tracing::debug!(connection = number, reason, "closed");
-                break;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "can't take a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             }
         };
-        if replies.send(pending).await.is_err() {
-            break;
+        let open = shell.connections.fetch_add(1, Ordering::Relaxed);
+        if open >= shell.limits.connections_max {
+            shell.connections.fetch_sub(1, Ordering::Relaxed);
+            shell.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(limit = shell.limits.connections_max, "too many connections: refused");
+            continue;
         }
-    }
-    drop(replies);
-    let _ = write.await;
-}
-
-enum Pending {
-    Ready(Bytes),
-    Later { version: i16, correlation_id: i32, response: oneshot::Receiver<Reply> },
-}
-
-impl Pending {
-    /// The frame to write; `None` closes the connection.
-    async fn frame(self) -> Option<Bytes> {
-        match self {
-            Self::Ready(bytes) => Some(bytes),
-            Self::Later { version, correlation_id, response } => match response.await.ok()? {
-                Reply::Response(response) => frame::encode(&response, version, correlation_id),
-                Reply::Disconnect => None,
-            },
-        }
+        let number = shell.accepted.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(connection::serve(stream, Arc::clone(&shell), number));
     }
 }
 
-async fn read_frame(reader: &mut (impl AsyncReadExt + Unpin)) -> Option<Bytes> {
-    let length = usize::try_from(reader.read_i32().await.ok()?).ok()?;
-    if length > REQUEST_BYTES_MAX {
-        return None;
+/// Counts a connection as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
-    // What is claimed is allocated only as it comes.
-    let mut frame = Vec::with_capacity(length.min(64 * 1024));
-    let read = reader.take(length as u64).read_to_end(&mut frame).await.ok()?;
-    (read == length).then(|| frame.into())
 }

@@ -1,0 +1,197 @@
+//! The settings of a broker, and how it starts.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::clock::{Clock, ManualClock};
+use crate::cluster::{Cluster, Settings};
+use crate::wire::{self, Limits, Shell};
+use crate::{Broker, BrokerError};
+
+/// The settings of a broker.
+#[derive(Clone, Debug)]
+pub struct BrokerBuilder {
+    listen: String,
+    settings: Settings,
+    limits: Limits,
+    clock: Clock,
+    topics: Vec<(String, i32)>,
+}
+
+impl Default for BrokerBuilder {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            settings: Settings::default(),
+            limits: Limits::default(),
+            clock: Clock::System,
+            topics: Vec::new(),
+        }
+    }
+}
+
+impl BrokerBuilder {
+    /// The address to listen at; by default a free port of the loopback address.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// The port to listen at, of the loopback address.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        self.listen(format!("127.0.0.1:{port}"))
+    }
+
+    /// A topic that is there from the start.
+    #[must_use]
+    pub fn topic(mut self, name: impl Into<String>, partitions: i32) -> Self {
+        self.topics.push((name.into(), partitions));
+        self
+    }
+
+    /// Whether a topic that a client asks for is made. By default not.
+    #[must_use]
+    pub const fn auto_create_topics(mut self, auto_create: bool) -> Self {
+        self.settings.auto_create_topics = auto_create;
+        self
+    }
+
+    /// The partitions of a topic that does not say how many. By default 1.
+    #[must_use]
+    pub const fn default_partitions(mut self, partitions: i32) -> Self {
+        self.settings.default_partitions = partitions;
+        self
+    }
+
+    /// The largest record batch, in bytes. By default Kafka's, 1,048,588.
+    #[must_use]
+    pub const fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_message_bytes = bytes;
+        self
+    }
+
+    /// What all records together may take, in bytes; producers are refused beyond it. By default
+    /// 4 GiB.
+    #[must_use]
+    pub const fn memory_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.memory_bytes_max = bytes;
+        self
+    }
+
+    /// So many connections may be open; more are closed at once. By default 10,000.
+    #[must_use]
+    pub const fn connections_max(mut self, connections: usize) -> Self {
+        self.limits.connections_max = connections;
+        self
+    }
+
+    /// The largest request, in bytes; a connection with a larger one is closed. By default
+    /// Kafka's, 100 MiB.
+    #[must_use]
+    pub const fn request_bytes_max(mut self, bytes: usize) -> Self {
+        self.limits.request_bytes_max = bytes;
+        self
+    }
+
+    /// What all requests under way may take, in bytes; beyond that, large ones wait. By default
+    /// 512 MiB.
+    #[must_use]
+    pub const fn requests_bytes_max(mut self, bytes: usize) -> Self {
+        self.limits.requests_bytes_max = bytes;
+        self
+    }
+
+    /// So long a group's first generation waits for more members. By default not at all, where
+    /// Kafka waits three seconds.
+    #[must_use]
+    pub fn group_initial_rebalance_delay(mut self, delay: Duration) -> Self {
+        self.settings.group_initial_rebalance_delay_ms = milliseconds(delay);
+        self
+    }
+
+    /// The session timeouts that members may ask for. By default Kafka's, from 6 seconds to half
+    /// an hour.
+    #[must_use]
+    pub fn group_session_timeouts(mut self, timeouts: RangeInclusive<Duration>) -> Self {
+        let ms = |timeout| i32::try_from(milliseconds(timeout)).unwrap_or(i32::MAX);
+        self.settings.group_session_timeout_ms = ms(*timeouts.start())..=ms(*timeouts.end());
+        self
+    }
+
+    /// The most members of a group. By default without limit.
+    #[must_use]
+    pub const fn group_max_size(mut self, members: usize) -> Self {
+        self.settings.group_max_size = members;
+        self
+    }
+
+    /// All settings of the cluster at once; the methods that set one of them come after this.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Another clock than the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Clock::Manual(clock);
+        self
+    }
+
+    /// Whether each client that comes and goes is logged: a `tracing` event of level info, target
+    /// `streams_broker::clients`. By default not.
+    #[must_use]
+    pub const fn log_clients(mut self, log: bool) -> Self {
+        self.limits.log_clients = log;
+        self
+    }
+
+    /// Starts the broker, on a thread of its own.
+    ///
+    /// # Errors
+    /// If the address can't be listened at, or a topic can't be made.
+    pub fn start(self) -> Result<Broker, BrokerError> {
+        let listen = |source| BrokerError::Listen { address: self.listen.clone(), source };
+        let socket = std::net::TcpListener::bind(&self.listen).map_err(listen)?;
+        socket.set_nonblocking(true).map_err(listen)?;
+        let address = socket.local_addr().map_err(listen)?;
+        let mut settings = self.settings;
+        settings.host = address.ip().to_string();
+        settings.port = address.port();
+        let mut cluster = Cluster::new(settings);
+        for (name, partitions) in self.topics {
+            cluster
+                .create_topic(&name, partitions)
+                .map_err(|code| BrokerError::Topic { name, code })?;
+        }
+        let (machine, inbox) = wire::inbox();
+        let shell = Shell::new(self.limits, machine.clone());
+        let (clock, accepting) = (self.clock, std::sync::Arc::clone(&shell));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BrokerError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name("streams-broker".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    match TcpListener::from_std(socket) {
+                        Ok(listener) => drop(tokio::spawn(wire::accept(listener, accepting))),
+                        Err(error) => return tracing::error!(%error, "can't listen"),
+                    }
+                    wire::run_machine(cluster, clock, inbox).await;
+                });
+            })
+            .map_err(BrokerError::Thread)?;
+        Ok(Broker { address, machine, shell, thread: Some(thread) })
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
