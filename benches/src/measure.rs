@@ -26,9 +26,21 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 /// # Errors
 /// If there is no such process.
 pub fn peak_memory_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmHWM")
+}
+
+/// The memory that a process has, in MiB.
+///
+/// # Errors
+/// If there is no such process.
+pub fn memory_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmRSS")
+}
+
+fn status_mib(pid: u32, field: &'static str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).context("VmHWM")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("VmHWM")?.parse()?;
+    let line = status.lines().find(|line| line.starts_with(field)).context(field)?;
+    let kib: f64 = line.split_whitespace().nth(1).context(field)?.parse()?;
     Ok(kib / 1024.0)
 }
 

@@ -57,6 +57,22 @@ impl TestBroker {
     }
 }
 
+/// Deletes a topic at `bootstrap`.
+///
+/// # Errors
+/// If it can't be deleted.
+pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let results = runtime.block_on(admin.delete_topics(&[topic], &options))?;
+    for result in results {
+        result.map_err(|(name, code)| anyhow!("deleting topic {name}: {code}"))?;
+    }
+    Ok(())
+}
+
 /// Makes topics at `bootstrap`.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use crate::probe;
 use crate::process::{end, target_dir};
 use crate::proxy::Proxy;
 
@@ -31,6 +32,7 @@ pub struct Kafka {
     advertised: u16,
     data: PathBuf,
     child: Child,
+    first_answer: Duration,
 }
 
 /// Why Kafka can't be started here, if it can't.
@@ -166,9 +168,11 @@ impl Kafka {
         if !formatted.success() {
             bail!("Kafka's storage could not be formatted: {formatted}");
         }
+        let spawned = Instant::now();
         let child = spawn(&data, java_options)?;
-        let mut kafka = Self { port, advertised, data, child };
-        kafka.await_ready()?;
+        let first_answer = Duration::ZERO;
+        let mut kafka = Self { port, advertised, data, child, first_answer };
+        kafka.await_ready(spawned)?;
         Ok(kafka)
     }
 
@@ -179,31 +183,47 @@ impl Kafka {
     pub fn restart(&mut self, away: Duration) -> Result<()> {
         end(&mut self.child, STOP_TIMEOUT)?;
         std::thread::sleep(away);
+        let spawned = Instant::now();
         self.child = spawn(&self.data, &FAST_START)?;
-        self.await_ready()
+        self.await_ready(spawned)
     }
 
-    fn await_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+    fn await_ready(&mut self, spawned: Instant) -> Result<()> {
+        let address = format!("127.0.0.1:{}", self.port);
+        let deadline = spawned + START_TIMEOUT;
+        while !probe::answers(&address) {
+            self.check_starts(deadline)?;
+            std::thread::sleep(probe::POLL);
+        }
+        self.first_answer = spawned.elapsed();
         let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", format!("127.0.0.1:{}", self.port))
+            .set("bootstrap.servers", &address)
             .set("log_level", "0")
             .create()?;
         while consumer.fetch_metadata(None, Duration::from_secs(1)).is_err() {
-            let ended = self.child.try_wait()?;
-            if ended.is_some() || Instant::now() >= deadline {
-                let log = fs::read_to_string(self.data.join("kafka.log")).unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(20).collect();
-                bail!("Kafka did not start; the end of its log, last line first: {tail:#?}");
-            }
+            self.check_starts(deadline)?;
             std::thread::sleep(POLL);
         }
         Ok(())
     }
 
+    fn check_starts(&mut self, deadline: Instant) -> Result<()> {
+        if self.child.try_wait()?.is_none() && Instant::now() < deadline {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.data.join("kafka.log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(20).collect();
+        bail!("Kafka did not start; the end of its log, last line first: {tail:#?}");
+    }
+
     /// Where it listens.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.advertised)
+    }
+
+    /// How long after its process began it answered for the first time.
+    pub const fn first_answer(&self) -> Duration {
+        self.first_answer
     }
 
     /// Its process id.

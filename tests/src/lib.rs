@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod kafka;
 pub mod observer;
 pub mod oracle;
+pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod trial;
