@@ -8,19 +8,38 @@ use super::log::PartitionLog;
 
 /// `producer.id.expiration.check.interval.ms`.
 const EXPIRY_INTERVAL_MS: i64 = 600_000;
+/// `log.cleaner.backoff.ms`. Retention is looked at as often; Kafka does it every five minutes.
+const CLEANING_INTERVAL_MS: i64 = 15_000;
 
 /// When it is time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Housekeeping {
     next_expiry: i64,
+    next_cleaning: i64,
 }
 
 impl Cluster {
     pub(super) fn keep_house(&mut self) {
-        if self.now < self.housekeeping.next_expiry {
-            return;
+        if self.now >= self.housekeeping.next_cleaning {
+            self.housekeeping.next_cleaning = self.now + CLEANING_INTERVAL_MS;
+            self.clean_logs();
         }
-        self.housekeeping.next_expiry = self.now + EXPIRY_INTERVAL_MS;
+        if self.now >= self.housekeeping.next_expiry {
+            self.housekeeping.next_expiry = self.now + EXPIRY_INTERVAL_MS;
+            self.expire_producers();
+        }
+    }
+
+    fn clean_logs(&mut self) {
+        for topic in self.topics.values_mut() {
+            for log in &mut topic.partitions {
+                log.expire_segments(&topic.config, self.now);
+                log.compact(&topic.config, self.now);
+            }
+        }
+    }
+
+    fn expire_producers(&mut self) {
         self.expire_transactional_ids();
         let before = self.now - self.settings.transactions.producer_expiration_ms;
         let logs = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);

@@ -9,6 +9,8 @@ mod admin;
 mod batch;
 pub mod codes;
 mod commits;
+mod compaction;
+mod compress;
 mod config_admin;
 mod configs;
 mod describe;
@@ -20,10 +22,13 @@ mod groups;
 mod housekeeping;
 mod ids;
 mod init_producer;
+mod list_offsets;
 mod log;
 mod offsets;
 mod produce;
 mod producers;
+mod records;
+mod retention;
 mod status;
 mod topics;
 mod transactions;
@@ -47,6 +52,7 @@ use self::groups::Group;
 use self::housekeeping::Housekeeping;
 use self::ids::Ids;
 use self::log::PartitionLog;
+use self::produce::Held;
 pub use self::status::{ClusterStatus, GroupStatus, PartitionStatus};
 pub use self::transactions::TransactionSettings;
 use self::transactions::Transactions;
@@ -131,9 +137,9 @@ impl Default for Settings {
 
 /// The versions that are served: from the oldest that clients of today ask for.
 const VERSIONS: &[(ApiKey, i16, i16)] = &[
-    (ApiKey::Produce, 3, 12),
-    (ApiKey::Fetch, 4, 12),
-    (ApiKey::ListOffsets, 1, 6),
+    (ApiKey::Produce, 3, 13),
+    (ApiKey::Fetch, 4, 18),
+    (ApiKey::ListOffsets, 1, 10),
     (ApiKey::Metadata, 0, 13),
     (ApiKey::OffsetCommit, 2, 9),
     (ApiKey::OffsetFetch, 1, 9),
@@ -160,6 +166,8 @@ const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::AddOffsetsToTxn, 0, 4),
     (ApiKey::EndTxn, 0, 5),
     (ApiKey::TxnOffsetCommit, 0, 5),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::DeleteRecords, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
     (ApiKey::ListTransactions, 0, 2),
@@ -214,6 +222,7 @@ pub struct Cluster {
     topic_names: BTreeMap<Uuid, String>,
     transactions: Transactions,
     groups: BTreeMap<String, Group>,
+    held: Held,
     parked: Vec<ParkedFetch>,
     /// Whether records or markers were appended since the parked fetches were looked at.
     appended: bool,
@@ -233,6 +242,7 @@ impl Cluster {
             topic_names: BTreeMap::new(),
             transactions: Transactions::default(),
             groups: BTreeMap::new(),
+            held: Held::default(),
             parked: Vec::new(),
             appended: false,
             ids: Ids::new(settings.seed),
@@ -293,12 +303,18 @@ impl Cluster {
                 let acks = r.acks;
                 let response = self.produce(version, r);
                 if acks == 0 {
-                    return self.replies.push_back((id, Reply::Nothing));
+                    return self.replies.push_back((id, produce::unacknowledged(&response)));
                 }
                 ResponseKind::Produce(response)
             }
-            RequestKind::Fetch(r) => return self.fetch(id, r),
-            RequestKind::ListOffsets(r) => ResponseKind::ListOffsets(self.list_offsets(&r)),
+            RequestKind::Fetch(r) => return self.fetch(id, version, r),
+            RequestKind::ListOffsets(r) => {
+                ResponseKind::ListOffsets(self.list_offsets(version, &r))
+            }
+            RequestKind::OffsetForLeaderEpoch(r) => {
+                ResponseKind::OffsetForLeaderEpoch(self.offsets_for_leader_epochs(&r))
+            }
+            RequestKind::DeleteRecords(r) => ResponseKind::DeleteRecords(self.delete_records(&r)),
             RequestKind::InitProducerId(r) => {
                 ResponseKind::InitProducerId(self.init_producer_id(version, &r))
             }

@@ -110,7 +110,7 @@ impl Producers {
         if !in_order {
             return Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
         }
-        if producer.open.is_some() && !header.transactional {
+        if producer.open.is_some() && !header.is_transactional() {
             return Err(codes::INVALID_TXN_STATE);
         }
         Ok(())
@@ -130,7 +130,7 @@ impl Producers {
             timestamp,
         });
         producer.last_timestamp = timestamp;
-        if header.transactional && producer.open.is_none() {
+        if header.is_transactional() && producer.open.is_none() {
             producer.open = Some(base);
             self.open.insert(base, header.producer_id);
         }
@@ -195,7 +195,12 @@ mod tests {
     use super::*;
 
     fn batch(epoch: i16, base_sequence: i32, offsets: i64) -> BatchHeader {
-        BatchHeader { producer_epoch: epoch, base_sequence, offsets, ..BatchHeader::of_producer(1) }
+        BatchHeader {
+            producer_epoch: epoch,
+            base_sequence,
+            offsets,
+            ..BatchHeader::of_producer(1, false)
+        }
     }
 
     /// Appends; `Ok(None)` is appended, `Ok(Some(base))` a repetition.
@@ -274,7 +279,7 @@ mod tests {
     #[test]
     fn what_is_open_is_not_forgotten() {
         let (mut known, mut end) = (Producers::default(), 0);
-        let open = BatchHeader { transactional: true, ..batch(0, 0, 1) };
+        let open = BatchHeader::of_producer(1, true);
         append(&mut known, &mut end, &open).unwrap();
         let plain = known.check(&batch(0, 1, 1), Origin::Client);
         assert_eq!(plain, Err(codes::INVALID_TXN_STATE), "amid a transaction");

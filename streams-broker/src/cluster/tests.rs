@@ -7,6 +7,7 @@ mod client;
 mod faults;
 mod groups;
 mod idempotence;
+mod logs;
 mod reading;
 mod transactions;
 

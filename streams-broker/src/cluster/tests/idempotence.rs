@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::client::batch_of;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ProduceRequest, TopicName};
+
+use super::client::{batch_of, text};
 use super::*;
 
 #[test]
@@ -60,6 +63,18 @@ fn a_record_set_is_one_batch_of_format_2() {
     ] {
         assert_eq!(bench.produce_batch(9, None, 0, batch), expected, "{name}");
     }
-    let unknown = bench.produce_batch(9, None, 5, good);
+    let unknown = bench.produce_batch(9, None, 5, good.clone());
     assert_eq!(unknown, Err(codes::UNKNOWN_TOPIC_OR_PARTITION));
+    let unacknowledged = |index: i32| {
+        let data = PartitionProduceData::default().with_index(index);
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(text("t")))
+            .with_partition_data(vec![data.with_records(Some(good.clone()))]);
+        let request = ProduceRequest::default().with_transactional_id(None).with_acks(0);
+        RequestKind::Produce(request.with_topic_data(vec![topic]))
+    };
+    for (partition, expected) in [(0, Reply::Nothing), (5, Reply::Disconnect)] {
+        let id = bench.send(9, unacknowledged(partition));
+        assert_eq!(bench.replies()[&id], expected, "{partition}");
+    }
 }
