@@ -6,6 +6,7 @@ mod admin;
 mod client;
 mod faults;
 mod groups;
+mod history;
 mod idempotence;
 mod logs;
 mod reading;
