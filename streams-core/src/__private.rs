@@ -10,11 +10,12 @@ pub use std::vec::Vec;
 pub use schemars::{Schema, SchemaGenerator};
 pub use streams_derive::__routing_table as routing_table;
 
-use crate::codec::{Codec, EventCodec};
+use crate::codec::{Codec, CodecSchema, EventCodec};
 pub use crate::codec::{CodecError, Encoded};
 use crate::handler::Events;
 pub use crate::handler::{EventContext, Interjection, Outcome, Route, RoutingTable};
 pub use crate::record::{Record, TopicPartition};
+pub use crate::schema::Described;
 use crate::store::StoreField;
 pub use crate::store::{Change, Changelog, EventSeq, NoStore, split_table_key};
 
@@ -39,8 +40,32 @@ pub fn encode<'record, E: Variant<I>, const I: usize>(
     crate::codec::encode(payload, out)
 }
 
-pub fn schema<E: Variant<I>, const I: usize>(generator: &mut SchemaGenerator) -> Schema {
-    <<E::Payload<'static> as EventCodec<'static>>::Via as Codec<'static, _>>::schema(generator)
+pub fn content_type<E: Variant<I>, const I: usize>() -> Option<&'static str> {
+    <<E::Payload<'static> as EventCodec<'static>>::Via as Codec<'static, _>>::CONTENT_TYPE
+}
+
+pub fn schema<E: VariantSchema<'static, I>, const I: usize>(
+    generator: &mut SchemaGenerator,
+) -> Schema {
+    E::schema(generator)
+}
+
+/// A contract's variant whose payload can be described. A contract that asks for it at any lifetime
+/// is judged when it is described, and not before.
+pub trait VariantSchema<'record, const INDEX: usize> {
+    fn schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+impl<'record, const INDEX: usize, E: Variant<INDEX>> VariantSchema<'record, INDEX> for E
+where
+    <E::Payload<'record> as EventCodec<'record>>::Via: CodecSchema<'record, E::Payload<'record>>,
+{
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        <<E::Payload<'record> as EventCodec<'record>>::Via as CodecSchema<
+            'record,
+            E::Payload<'record>,
+        >>::schema(generator)
+    }
 }
 
 /// A payload with one field, whose codec it takes.
@@ -65,8 +90,18 @@ impl<'record, T: Newtype<'record>> Codec<'record, T> for Transparent {
         crate::codec::decode(encoded).map(T::wrap)
     }
 
+    const CONTENT_TYPE: Option<&'static str> =
+        <<T::Inner as EventCodec<'record>>::Via as Codec<'record, T::Inner>>::CONTENT_TYPE;
+}
+
+impl<'record, T: Newtype<'record>> CodecSchema<'record, T> for Transparent
+where
+    <T::Inner as EventCodec<'record>>::Via: CodecSchema<'record, T::Inner>,
+{
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        <<T::Inner as EventCodec<'record>>::Via as Codec<'record, T::Inner>>::schema(generator)
+        <<T::Inner as EventCodec<'record>>::Via as CodecSchema<'record, T::Inner>>::schema(
+            generator,
+        )
     }
 }
 
@@ -82,7 +117,9 @@ impl<T> Codec<'_, T> for Broken {
     fn decode(_: Encoded<'_>) -> Result<T, CodecError> {
         Err(CodecError::decode::<T>("its derive did not compile"))
     }
+}
 
+impl<T> CodecSchema<'_, T> for Broken {
     fn schema(_: &mut SchemaGenerator) -> Schema {
         Schema::default()
     }
@@ -108,7 +145,9 @@ impl Events for NoEvents {
     fn decode(_: &Record) -> Result<Option<Self>, CodecError> {
         Ok(None)
     }
+}
 
+impl Described for NoEvents {
     fn payload_schemas(_: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
         vec![]
     }

@@ -74,6 +74,7 @@ pub mod handler;
 pub mod prelude;
 pub mod record;
 pub mod runtime;
+pub mod schema;
 pub mod store;
 pub mod task;
 pub mod testing;

@@ -197,7 +197,7 @@ fn a_handler_that_fails_leaves_no_trace() {
 
 #[test]
 fn the_contract_is_a_schema() {
-    let schema = ContactEvent::schemas();
+    let schema = ContactEvent::schema();
     let deleted = &schema["properties"]["contact.deleted.v1"];
     assert_eq!(deleted["$ref"], "#/$defs/Contact");
     assert_eq!(schema["$defs"]["Contact"]["properties"]["email"]["type"], "string");

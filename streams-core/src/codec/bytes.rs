@@ -2,7 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::{Codec, CodecError, Encoded, EventCodec};
+use super::{Codec, CodecError, CodecSchema, ContentType, Encoded, EventCodec};
 
 /// The bytes themselves, for payloads that are made from a slice and can be seen as one:
 /// `Vec<u8>`, `&[u8]`, `Cow<[u8]>`, and structs with these two impls. `#[codec(bytes)]`.
@@ -18,7 +18,9 @@ impl<'record, T: From<&'record [u8]> + AsRef<[u8]>> Codec<'record, T> for RawByt
     fn decode(encoded: Encoded<'record>) -> Result<T, CodecError> {
         encoded.bytes().map(T::from)
     }
+}
 
+impl<'record, T: From<&'record [u8]> + AsRef<[u8]>> CodecSchema<'record, T> for RawBytes {
     fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "contentEncoding": "base64" })
     }
@@ -45,12 +47,18 @@ impl Codec<'_, bytes::Bytes> for SharedBytes {
     fn decode(encoded: Encoded<'_>) -> Result<bytes::Bytes, CodecError> {
         encoded.bytes().map(bytes::Bytes::copy_from_slice)
     }
+}
 
+impl CodecSchema<'_, bytes::Bytes> for SharedBytes {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        <RawBytes as Codec<'_, Vec<u8>>>::schema(generator)
+        <RawBytes as CodecSchema<'_, Vec<u8>>>::schema(generator)
     }
 }
 
 impl EventCodec<'_> for bytes::Bytes {
     type Via = SharedBytes;
+}
+
+impl ContentType for RawBytes {
+    const NAME: &'static str = "application/octet-stream";
 }

@@ -20,6 +20,17 @@ pub enum CodecError {
         /// What the codec says.
         reason: String,
     },
+    /// The record is in another format than the payload's codec reads.
+    #[error(
+        "can't decode {what}: the record's `content-type` is {reason}: let its producer send one \
+         of these, or add the format to the payload, `#[codec(json, msgpack)]`"
+    )]
+    ContentType {
+        /// The type that was asked for.
+        what: &'static str,
+        /// The record's content type, and what the codec reads.
+        reason: String,
+    },
     /// The value can't be written.
     #[error("can't encode {what}: {reason}")]
     Encode {

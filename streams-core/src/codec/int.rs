@@ -3,7 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{Codec, CodecError, Encoded, EventCodec, KeyCodec};
+use super::{Codec, CodecError, CodecSchema, Encoded, EventCodec, KeyCodec};
+use crate::__private::Newtype;
 
 /// An integer as its bytes, the most significant first: the same as a value and as a key.
 ///
@@ -12,7 +13,7 @@ use super::{Codec, CodecError, Encoded, EventCodec, KeyCodec};
 #[derive(Debug)]
 pub enum BigEndian {}
 
-impl<T: KeyCodec + Integer + JsonSchema> Codec<'_, T> for BigEndian {
+impl<T: KeyCodec + Integer> Codec<'_, T> for BigEndian {
     fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         value.encode_key(out);
         Ok(())
@@ -21,7 +22,9 @@ impl<T: KeyCodec + Integer + JsonSchema> Codec<'_, T> for BigEndian {
     fn decode(encoded: Encoded<'_>) -> Result<T, CodecError> {
         T::decode_key(encoded.bytes()?)
     }
+}
 
+impl<T: KeyCodec + Integer + JsonSchema> CodecSchema<'_, T> for BigEndian {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<T>()
     }
@@ -124,6 +127,54 @@ impl KeyCodec for LexoInt64 {
             )));
         }
         Ok(Self(number))
+    }
+}
+
+/// The codec of a struct with one integer, in [`BigEndian`]'s bytes. `#[codec(int)]`.
+#[derive(Debug)]
+pub enum IntNewtype {}
+
+impl<'record, T> Codec<'record, T> for IntNewtype
+where
+    T: Newtype<'record, Inner: KeyCodec + Integer>,
+{
+    fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        value.inner().encode_key(out);
+        Ok(())
+    }
+
+    fn decode(encoded: Encoded<'record>) -> Result<T, CodecError> {
+        Ok(T::wrap(T::Inner::decode_key(encoded.bytes()?)?))
+    }
+}
+
+impl<'record, T> CodecSchema<'record, T> for IntNewtype
+where
+    T: Newtype<'record, Inner: KeyCodec + Integer + JsonSchema>,
+{
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<T::Inner>()
+    }
+}
+
+/// The codec of a struct with one `i64`, in [`LexoInt64`]'s bytes. `#[codec(lexo_int64)]`.
+#[derive(Debug)]
+pub enum LexoNewtype {}
+
+impl<'record, T: Newtype<'record, Inner = i64>> Codec<'record, T> for LexoNewtype {
+    fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        LexoInt64(*value.inner()).encode_key(out);
+        Ok(())
+    }
+
+    fn decode(encoded: Encoded<'record>) -> Result<T, CodecError> {
+        Ok(T::wrap(LexoInt64::decode_key(encoded.bytes()?)?.0))
+    }
+}
+
+impl<'record, T: Newtype<'record, Inner = i64>> CodecSchema<'record, T> for LexoNewtype {
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<i64>()
     }
 }
 

@@ -1,23 +1,49 @@
 //! How payloads and keys become bytes, and bytes become payloads and keys.
 //!
+#![doc = include_str!("../docs/codecs.md")]
+//!
 //! Pure: no async, no clock, no client.
 
+#[cfg(feature = "avro")]
+pub mod avro;
 mod bytes;
+mod content_type;
 mod error;
+mod features;
 mod int;
 mod json;
 mod key;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod text;
 
 use schemars::{Schema, SchemaGenerator};
 
+#[cfg(feature = "avro")]
+pub use self::avro::Avro;
 pub use self::bytes::{RawBytes, SharedBytes};
+pub use self::content_type::{ContentType, Negotiated};
 pub use self::error::CodecError;
-pub use self::int::{BigEndian, Integer, LexoInt64};
+#[cfg(not(feature = "avro"))]
+pub use self::features::avro::Avro;
+#[cfg(not(feature = "msgpack"))]
+pub use self::features::msgpack::MessagePack;
+#[cfg(not(feature = "protobuf"))]
+pub use self::features::protobuf::Protobuf;
+pub use self::int::{BigEndian, IntNewtype, Integer, LexoInt64, LexoNewtype};
 pub use self::json::Json;
 pub use self::key::{AsKey, KeyCodec};
+#[cfg(feature = "msgpack")]
+pub use self::msgpack::MessagePack;
+#[cfg(feature = "protobuf")]
+pub use self::protobuf::Protobuf;
 pub use self::text::Text;
 use crate::record::{Headers, Record};
+
+/// The header that says in which format a value is.
+pub const CONTENT_TYPE_HEADER: &str = "content-type";
 
 /// What a payload is decoded from: a record's value and headers.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +62,13 @@ impl<'record> Encoded<'record> {
     pub fn bytes(self) -> Result<&'record [u8], CodecError> {
         self.value.ok_or(CodecError::Tombstone)
     }
+
+    /// The `content-type` header, if there is one; empty if it is not UTF-8.
+    pub fn content_type(self) -> Option<&'record str> {
+        let named = |name: &str| name.eq_ignore_ascii_case(CONTENT_TYPE_HEADER);
+        let header = self.headers.iter().find(|header| named(header.name))?;
+        Some(header.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or(""))
+    }
 }
 
 impl<'record> From<&'record Record> for Encoded<'record> {
@@ -48,7 +81,7 @@ impl<'record> From<&'record Record> for Encoded<'record> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no event codec",
     label = "can't be read from or written to a record",
-    note = "derive it: `#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]` on `{Self}`"
+    note = "derive it: `#[derive(EventCodec, Serialize, Deserialize)]` on `{Self}`"
 )]
 pub trait EventCodec<'record>: Sized {
     /// The codec: [`Json`] unless the derive says otherwise.
@@ -64,7 +97,7 @@ pub trait EventCodec<'record>: Sized {
 /// use std::str::FromStr;
 ///
 /// use schemars::{Schema, SchemaGenerator, json_schema};
-/// use streams_core::codec::{Codec, CodecError, Encoded};
+/// use streams_core::codec::{Codec, CodecError, CodecSchema, Encoded};
 /// use streams_core::prelude::*;
 ///
 /// enum Shown {}
@@ -79,7 +112,10 @@ pub trait EventCodec<'record>: Sized {
 ///         let text = std::str::from_utf8(encoded.bytes()?).map_err(CodecError::decode::<T>)?;
 ///         text.parse().map_err(CodecError::decode::<T>)
 ///     }
+/// }
 ///
+/// // Only for those who ask for the contract's schema.
+/// impl<T: Display + FromStr<Err: Display>> CodecSchema<'_, T> for Shown {
 ///     fn schema(_: &mut SchemaGenerator) -> Schema {
 ///         json_schema!({ "type": "string" })
 ///     }
@@ -108,7 +144,7 @@ pub trait EventCodec<'record>: Sized {
 #[diagnostic::on_unimplemented(
     message = "the `{Self}` codec can't carry `{T}`",
     label = "a derive is missing",
-    note = "JSON needs all of `#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]`"
+    note = "JSON needs all of `#[derive(EventCodec, Serialize, Deserialize)]`"
 )]
 pub trait Codec<'record, T> {
     /// Appends `value` to `out`.
@@ -123,6 +159,19 @@ pub trait Codec<'record, T> {
     /// If the bytes are not a `T`, or there are none (a tombstone).
     fn decode(encoded: Encoded<'record>) -> Result<T, CodecError>;
 
+    /// The `content-type` header of what [`Codec::encode`] writes, if it has one.
+    const CONTENT_TYPE: Option<&'static str> = None;
+}
+
+/// A codec that can describe what it writes. Only schemas ask for it: a payload that nobody
+/// describes needs none.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` has no schema in the `{Self}` codec",
+    label = "its contract can't be described",
+    note = "for JSON and MessagePack derive `JsonSchema` on `{T}`; for a codec of your own \
+            implement `CodecSchema`"
+)]
+pub trait CodecSchema<'record, T>: Codec<'record, T> {
     /// The JSON Schema of what [`Codec::encode`] writes.
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
@@ -162,6 +211,7 @@ mod tests {
     fn check<T>(value: &T, bytes: &'static [u8], schema: &str)
     where
         T: EventCodec<'static> + PartialEq + Debug,
+        T::Via: CodecSchema<'static, T>,
     {
         let mut out = b"before".to_vec();
         encode(value, &mut out).expect("it has a form");
@@ -169,7 +219,7 @@ mod tests {
         let encoded = Encoded { value: Some(bytes), headers: &NO_HEADERS };
         assert_eq!(decode::<T>(encoded).expect("its own form"), *value);
         let mut generator = SchemaSettings::default().into_generator();
-        let written = <T::Via as Codec<'static, T>>::schema(&mut generator);
+        let written = <T::Via as CodecSchema<'static, T>>::schema(&mut generator);
         assert_eq!(written.get("type").and_then(|ty| ty.as_str()), Some(schema));
         let tombstone = Encoded { value: None, headers: &NO_HEADERS };
         assert!(matches!(decode::<T>(tombstone), Err(CodecError::Tombstone)));

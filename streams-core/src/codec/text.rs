@@ -2,7 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::{Codec, CodecError, Encoded, EventCodec};
+use super::{Codec, CodecError, CodecSchema, ContentType, Encoded, EventCodec};
 
 /// UTF-8 text without quotes, for payloads that are made from a `&str` and can be seen as one:
 /// `String`, `&str`, `Cow<str>`, and structs with these two impls. `#[codec(string)]`.
@@ -20,7 +20,9 @@ impl<'record, T: From<&'record str> + AsRef<str>> Codec<'record, T> for Text {
             .map_err(|e| CodecError::decode::<T>(format_args!("the value is not UTF-8: {e}")))?;
         Ok(T::from(text))
     }
+}
 
+impl<'record, T: From<&'record str> + AsRef<str>> CodecSchema<'record, T> for Text {
     fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
     }
@@ -32,4 +34,8 @@ impl EventCodec<'_> for String {
 
 impl<'record> EventCodec<'record> for &'record str {
     type Via = Text;
+}
+
+impl ContentType for Text {
+    const NAME: &'static str = "text/plain";
 }

@@ -1,9 +1,8 @@
 //! The contract of a topic.
 
-use schemars::{Schema, SchemaGenerator};
-
 use crate::codec::CodecError;
 use crate::record::Record;
+use crate::schema::Described;
 
 /// The closed contract of a topic: record type to payload. `#[derive(Events)]` on an enum.
 #[diagnostic::on_unimplemented(
@@ -35,22 +34,22 @@ pub trait Events: Sized {
     /// If the record type is known and the bytes are not its payload.
     fn decode(record: &Record) -> Result<Option<Self::At<'_>>, CodecError>;
 
-    #[doc(hidden)]
-    fn payload_schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)>;
+    /// The `content-type` header that goes with it, if its codec has one.
+    fn content_type(&self) -> Option<&'static str> {
+        None
+    }
 
     /// One JSON Schema (2020-12): each record type's payload, shared types once in `$defs`.
-    fn schemas() -> serde_json::Value {
-        let mut generator = SchemaGenerator::default();
-        let events: serde_json::Map<String, serde_json::Value> =
-            Self::payload_schemas(&mut generator)
-                .into_iter()
-                .map(|(name, schema)| (name.to_owned(), schema.to_value()))
-                .collect();
-        serde_json::json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": Self::NAME,
-            "properties": events,
-            "$defs": generator.take_definitions(true),
-        })
+    /// Payloads in JSON derive `JsonSchema` for it.
+    ///
+    /// ```json
+    /// { "title": "ContactEvent",
+    ///   "properties": { "CreateContact": { "$ref": "#/$defs/Contact" } } }
+    /// ```
+    fn schema() -> serde_json::Value
+    where
+        Self: Described,
+    {
+        crate::schema::of::<Self>()
     }
 }

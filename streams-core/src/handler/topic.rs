@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::Events;
-use crate::codec::{AsKey, CodecError, KeyCodec};
+use crate::codec::{AsKey, CONTENT_TYPE_HEADER, CodecError, KeyCodec};
 use crate::record::{Outputs, RECORD_TYPE_HEADER};
 
 /// A topic with its contract and its key: what may be sent there is a matter of types.
@@ -64,7 +64,10 @@ impl<E: Events, K: KeyCodec> Topic<E, K> {
             Cow::Borrowed(name) => outputs.record(*name),
             Cow::Owned(name) => outputs.record(name.clone()),
         };
-        record.headers([(RECORD_TYPE_HEADER, Some(event.record_type().as_bytes()))]);
+        let record_type = (RECORD_TYPE_HEADER, Some(event.record_type().as_bytes()));
+        let content_type =
+            event.content_type().map(|name| (CONTENT_TYPE_HEADER, Some(name.as_bytes())));
+        record.headers([record_type].into_iter().chain(content_type));
         if let Some(partition) = partition {
             record.partition(partition);
         }

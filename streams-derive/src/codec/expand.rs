@@ -3,21 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{GenericParam, Generics, Index, Lifetime, parse_quote};
+use syn::{GenericParam, Generics, Ident, Index, Lifetime, parse_quote};
 
 use super::model::{Codec, Newtype, Payload};
 use crate::lifetimes;
 
 pub(super) fn payload(payload: &Payload<'_>) -> TokenStream {
     let ident = payload.ident;
-    let via = match &payload.codec {
-        Codec::Json => quote!(::streams_core::codec::Json),
-        Codec::Bytes => quote!(::streams_core::codec::RawBytes),
-        Codec::Text => quote!(::streams_core::codec::Text),
-        Codec::Transparent(_) => quote!(::streams_core::__private::Transparent),
-        Codec::Custom(path) => path.to_token_stream(),
-        Codec::Broken => quote!(::streams_core::__private::Broken),
-    };
+    let via = via(&payload.codec);
     let mut types = without_lifetimes(payload.generics);
     let (_, arguments, _) = types.split_for_impl();
     let lifetime_count = payload.generics.lifetimes().count();
@@ -37,7 +30,7 @@ pub(super) fn payload(payload: &Payload<'_>) -> TokenStream {
     types.params.insert(0, parse_quote!('record));
     let (parameters, _, bounds) = types.split_for_impl();
     let newtype = match &payload.codec {
-        Codec::Transparent(newtype) => wrapper(newtype, &types, &ty),
+        Codec::Transparent(newtype) | Codec::Newtype(_, newtype) => wrapper(newtype, &types, &ty),
         _ => TokenStream::new(),
     };
     // The bound is asked for once, on the user's own name: what is missing is said once.
@@ -46,6 +39,23 @@ pub(super) fn payload(payload: &Payload<'_>) -> TokenStream {
         #[automatically_derived]
         impl #parameters ::streams_core::codec::EventCodec<'record> for #ty #bounds { #via }
         #newtype
+    }
+}
+
+/// The codec's type.
+fn via(codec: &Codec) -> TokenStream {
+    match codec {
+        Codec::Known(name) | Codec::Newtype(name, _) => {
+            let name = Ident::new(name, Span::call_site());
+            quote!(::streams_core::codec::#name)
+        }
+        Codec::Transparent(_) => quote!(::streams_core::__private::Transparent),
+        Codec::Negotiated(formats) => {
+            let formats = formats.iter().map(via);
+            quote!(::streams_core::codec::Negotiated<(#(#formats,)*)>)
+        }
+        Codec::Custom(path) => path.to_token_stream(),
+        Codec::Broken => quote!(::streams_core::__private::Broken),
     }
 }
 

@@ -2,12 +2,17 @@
 //! anything: nothing else is doubted besides.
 
 use quote::ToTokens;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Fields, Generics, Ident, Path, Type};
+use syn::{Attribute, Data, DeriveInput, Fields, Generics, Ident, Path, Token, Type};
 
 use crate::diagnostics::{Errors, unknown};
 
-const CODECS: [&str; 4] = ["json", "bytes", "string", "transparent"];
+const CODECS: [&str; 9] =
+    ["json", "bytes", "string", "transparent", "int", "lexo_int64", "msgpack", "protobuf", "avro"];
+
+/// So many formats may be named: the codec's name and those it reads besides, and `content_type`.
+const FORMATS_MAX: usize = 5;
 
 /// What is derived for.
 pub(super) struct Payload<'a> {
@@ -17,12 +22,12 @@ pub(super) struct Payload<'a> {
 }
 
 pub(super) enum Codec {
-    /// `streams_core::codec::Json`
-    Json,
-    /// `streams_core::codec::RawBytes`
-    Bytes,
-    /// `streams_core::codec::Text`
-    Text,
+    /// One of `streams_core::codec`, by its name there.
+    Known(&'static str),
+    /// The same, for a struct with one field.
+    Newtype(&'static str, Box<Newtype>),
+    /// Several, by the record's `content-type`.
+    Negotiated(Vec<Self>),
     /// The codec of the only field.
     Transparent(Box<Newtype>),
     /// The user's own.
@@ -46,24 +51,49 @@ pub(super) fn payload<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Payloa
         }
         codec = Some(read(attr, &input.data, errors).unwrap_or(Codec::Broken));
     }
-    let codec = codec.unwrap_or(Codec::Json);
+    let codec = codec.unwrap_or(Codec::Known("Json"));
     Payload { ident: &input.ident, generics: &input.generics, codec }
 }
 
 fn read(attr: &Attribute, data: &Data, errors: &mut Errors) -> Option<Codec> {
-    let Ok(path) = attr.parse_args::<Path>() else {
-        errors.on(attr, "name the codec: `#[codec(json)]`, `#[codec(my::Protobuf)]`");
-        return None;
+    let parser = Punctuated::<Path, Token![,]>::parse_separated_nonempty;
+    let paths = match attr.parse_args_with(parser) {
+        Ok(paths) if paths.len() <= FORMATS_MAX => paths,
+        _ => {
+            errors.on(attr, "name the codec: `#[codec(json)]`, `#[codec(my::Protobuf)]`");
+            return None;
+        }
     };
+    let mut paths = paths.iter();
+    let codec = single(paths.next()?, data, errors)?;
+    if paths.len() == 0 {
+        return Some(codec);
+    }
+    let mut formats = vec![codec];
+    for path in paths {
+        if !path.is_ident("content_type") {
+            formats.push(single(path, data, errors)?);
+        }
+    }
+    Some(Codec::Negotiated(formats))
+}
+
+fn single(path: &Path, data: &Data, errors: &mut Errors) -> Option<Codec> {
     let Some(name) = path.get_ident().map(Ident::to_string) else {
-        return Some(Codec::Custom(path));
+        return Some(Codec::Custom(path.clone()));
     };
+    let newtype = |errors: &mut Errors| newtype(path, data, errors).map(Box::new);
     match name.as_str() {
-        "json" => Some(Codec::Json),
-        "bytes" => Some(Codec::Bytes),
-        "string" => Some(Codec::Text),
-        "transparent" => newtype(&path, data, errors).map(Box::new).map(Codec::Transparent),
-        own if own.starts_with(char::is_uppercase) => Some(Codec::Custom(path)),
+        "json" => Some(Codec::Known("Json")),
+        "bytes" => Some(Codec::Known("RawBytes")),
+        "string" => Some(Codec::Known("Text")),
+        "msgpack" => Some(Codec::Known("MessagePack")),
+        "protobuf" => Some(Codec::Known("Protobuf")),
+        "avro" => Some(Codec::Known("Avro")),
+        "int" => newtype(errors).map(|newtype| Codec::Newtype("IntNewtype", newtype)),
+        "lexo_int64" => newtype(errors).map(|newtype| Codec::Newtype("LexoNewtype", newtype)),
+        "transparent" => newtype(errors).map(Codec::Transparent),
+        own if own.starts_with(char::is_uppercase) => Some(Codec::Custom(path.clone())),
         wrong => {
             errors.at(path.span(), unknown("codec", wrong, &CODECS));
             None
@@ -81,8 +111,16 @@ fn newtype(path: &Path, data: &Data, errors: &mut Errors) -> Option<Newtype> {
     }
     errors.on(
         path.to_token_stream(),
-        "`transparent` is for a struct with one field, whose codec it takes\n\
-         write `#[codec(transparent)] struct Name(String);`",
+        match path.to_token_stream().to_string().as_str() {
+            "transparent" => {
+                "`transparent` is for a struct with one field, whose codec it takes\n\
+                 write `#[codec(transparent)] struct Name(String);`"
+            }
+            _ => {
+                "this codec is for a struct with one integer\n\
+                 write `#[codec(int)] struct Count(i64);`"
+            }
+        },
     );
     None
 }

@@ -78,6 +78,20 @@ fn events(contract: &Contract<'_>) -> TokenStream {
                 })
             }
 
+            fn content_type(&self) -> #p::Option<&'static str> {
+                match self {
+                    #(Self::#idents(_) => #p::content_type::<#owned, #index>(),)*
+                    #rest
+                }
+            }
+        }
+
+        // At any lifetime, so that it is asked for only where the contract is described.
+        #[automatically_derived]
+        impl #lifetime #p::Described for #this
+        where
+            #(for<'any> #owned: #p::VariantSchema<'any, #index>,)*
+        {
             fn payload_schemas(
                 generator: &mut #p::SchemaGenerator,
             ) -> #p::Vec<(&'static str, #p::Schema)> {
