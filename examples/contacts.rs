@@ -2,7 +2,8 @@
 //!
 //! `cargo run --example contacts -- --once` starts the embedded broker, sends four events, and
 //! prints what the handlers say. Without `--once` it runs until Ctrl-C; with
-//! `--bootstrap HOST:PORT` it does the same on a real cluster.
+//! `--bootstrap HOST:PORT` it does the same on a real cluster. `--describe` prints which record
+//! type goes to which handler.
 #![expect(clippy::enum_variant_names, reason = "record types are named as the seed names them")]
 
 use std::sync::OnceLock;
@@ -13,7 +14,6 @@ use clap::Parser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_broker::Broker;
-use streams_core::EventProducer;
 
 // README: begin
 use streams_core::prelude::*;
@@ -125,6 +125,9 @@ struct Args {
     /// Send four events, process them, and end.
     #[arg(long)]
     once: bool,
+    /// Print which record type goes to which handler, and end.
+    #[arg(long)]
+    describe: bool,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,6 +135,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn main() -> anyhow::Result<()> {
     streams_examples::log_to_stderr();
     let args = Args::parse();
+    if args.describe {
+        print!("{}", contacts::Source::TABLE);
+        return Ok(());
+    }
     let broker = match args.bootstrap {
         Some(_) => None,
         None => Some(Broker::builder().start()?),

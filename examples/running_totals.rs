@@ -194,7 +194,7 @@ fn main() -> anyhow::Result<()> {
             name: "tick",
             every,
             jitter: Duration::ZERO,
-            call: |ctx, _at| tick(ctx).into_outcome(),
+            call: |ctx, _shared, _at| tick(ctx).into_outcome(),
         });
     }
     OUTPUT.get_or_init(|| Topic::named(args.output));

@@ -4,6 +4,7 @@
 
 pub use std::option::Option;
 pub use std::result::Result;
+pub use std::sync::Arc;
 pub use std::time::{Duration, SystemTime};
 pub use std::vec::Vec;
 
@@ -23,13 +24,64 @@ pub use crate::store::{Change, Changelog, EventSeq, NoStore, split_table_key};
 /// where it is asked for its codec, and all that follows takes it for granted.
 pub trait Variant<const INDEX: usize> {
     type Payload<'record>: EventCodec<'record>;
+
+    /// Whatever form the record has, as long as it is one of this variant's.
+    #[inline]
+    fn decode(record: &Record) -> Result<Self::Payload<'_>, CodecError> {
+        crate::codec::decode(record.into())
+    }
 }
 
 #[inline]
-pub fn decode<'record, E: Variant<I>, const I: usize>(
-    record: &'record Record,
-) -> Result<E::Payload<'record>, CodecError> {
+pub fn decode<E: Variant<I>, const I: usize>(
+    record: &Record,
+) -> Result<E::Payload<'_>, CodecError> {
+    E::decode(record)
+}
+
+/// The newest form of a payload, past [`Variant::decode`].
+#[inline]
+pub fn decode_newest<E: Variant<I>, const I: usize>(
+    record: &Record,
+) -> Result<E::Payload<'_>, CodecError> {
     crate::codec::decode(record.into())
+}
+
+/// An older form of a variant's payload: the newest of them is of age 1.
+pub trait Older<const INDEX: usize, const AGE: usize> {
+    type Newer<'record>;
+    type Payload<'record>: EventCodec<'record> + UpcastTo<Self::Newer<'record>>;
+}
+
+#[inline]
+pub fn decode_older<E: Older<I, AGE>, const I: usize, const AGE: usize>(
+    record: &Record,
+) -> Result<E::Payload<'_>, CodecError> {
+    crate::codec::decode(record.into())
+}
+
+#[inline]
+pub fn upcast<'record, E: Older<I, AGE>, const I: usize, const AGE: usize>(
+    payload: E::Payload<'record>,
+) -> E::Newer<'record> {
+    payload.upcast()
+}
+
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't become `{Newer}`",
+    label = "can't become `{Newer}`",
+    note = "write `impl From<{Self}> for {Newer}`; older forms are listed newest first, and each \
+            becomes the one before it"
+)]
+pub trait UpcastTo<Newer> {
+    fn upcast(self) -> Newer;
+}
+
+#[diagnostic::do_not_recommend]
+impl<Old: Into<Newer>, Newer> UpcastTo<Newer> for Old {
+    fn upcast(self) -> Newer {
+        self.into()
+    }
 }
 
 #[inline]
@@ -205,28 +257,35 @@ pub fn unknown_table(
     )))
 }
 
-/// The twin of an event handler.
+/// The twin of an event handler. What it shares with others is `()` if it doesn't ask for it.
 pub trait Handler {
     type Context;
+    type Shared;
     type Payload<'record>;
+    const FILE: &'static str;
+    const LINE: u32;
 
-    fn call(ctx: &mut Self::Context, payload: Self::Payload<'_>) -> Outcome;
+    fn call(ctx: &mut Self::Context, shared: &Self::Shared, payload: Self::Payload<'_>) -> Outcome;
 }
 
 /// The twin of an interjection.
 pub trait InterjectionHandler {
     type Context;
+    type Shared;
     const EVERY: Duration;
     const JITTER: Duration;
 
-    fn call(ctx: &mut Self::Context, at: SystemTime) -> Outcome;
+    fn call(ctx: &mut Self::Context, shared: &Self::Shared, at: SystemTime) -> Outcome;
 }
 
 /// The twin of a default handler.
 pub trait DefaultHandler {
     type Context;
+    type Shared;
+    const FILE: &'static str;
+    const LINE: u32;
 
-    fn call(ctx: &mut Self::Context, record: &Record) -> Outcome;
+    fn call(ctx: &mut Self::Context, shared: &Self::Shared, record: &Record) -> Outcome;
 }
 
 #[diagnostic::on_unimplemented(

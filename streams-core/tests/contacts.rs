@@ -1,5 +1,7 @@
 //! GKES's example program, declared: contacts are created, notified and deleted.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_core::handler::{Outcome, Route};
@@ -145,16 +147,35 @@ fn the_contacts_program_runs() {
 
 #[test]
 fn the_routing_table_is_data() {
-    let routes = [
+    let routes = contacts::Source::routes();
+    let names = routes.iter().map(|route| (route.record_type, route.payload, route.handler));
+    assert!(names.eq([
         ("CreateContact", "Contact", "contacts::create"),
         ("contact.deleted.v1", "Contact", "contacts::delete"),
         ("NotifyContact", "NotifyContactEvent", "contacts::notify"),
-    ]
-    .map(|(record_type, payload, handler)| Route { record_type, payload, handler });
-    assert_eq!(contacts::Source::routes(), routes);
+    ]));
+    let lines: Vec<&str> = include_str!("contacts.rs").lines().collect();
+    for (Route { file, line, .. }, name) in routes.iter().zip(["create", "delete", "notify"]) {
+        assert!(file.ends_with("contacts.rs"), "{file}");
+        let line = lines[*line as usize - 1];
+        assert!(line.trim_start().starts_with(&format!("fn {name}(")), "{line}");
+    }
     let [sweep] = contacts::Source::TABLE.interjections else { panic!("one interjection") };
     assert_eq!((sweep.name, sweep.every.as_millis()), ("contacts::sweep", 1_000));
     assert_eq!(sweep.jitter.as_millis(), 100);
+}
+
+#[test]
+fn the_routing_table_is_a_text() {
+    let table = contacts::Source::TABLE.to_string();
+    let columns =
+        |row: &'static str| row.split("  ").map(str::trim).filter(|text| !text.is_empty());
+    let table: &'static str = table.leak();
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| columns(row).collect()).collect();
+    assert_eq!(rows.len(), 4, "{table}");
+    assert_eq!(rows[0][..3], ["CreateContact", "Contact", "contacts::create"]);
+    assert!(rows[0][3].contains("contacts.rs:"), "{table}");
+    assert_eq!(rows[3], ["every 1s +-100ms", "SystemTime", "contacts::sweep"]);
 }
 
 #[test]
@@ -173,7 +194,8 @@ fn what_has_no_route_or_no_payload_is_told_apart() {
             .with_record_type(record_type)
             .with_value(value)
     };
-    let mut dispatch = |record: Record| contacts::Source::dispatch(&mut ctx, &record);
+    let mut dispatch =
+        |record: Record| contacts::Source::dispatch(&mut ctx, &Arc::new(()), &record);
     assert!(matches!(dispatch(record("Nope", b"{}")), Outcome::Unrouted));
     assert!(matches!(dispatch(record("DeleteContact", b"{}")), Outcome::Unrouted), "the variant");
     assert!(matches!(dispatch(record("CreateContact", b"{")), Outcome::Undecodable(_)));

@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,11 @@ fn count(_: &mut EventContext<NoStore>, count: i64) -> Result<ExecutionState> {
     Ok(if count > 0 { Complete } else { Incomplete })
 }
 
+/// What the handlers of a source share that shares nothing.
+fn nothing() -> Arc<()> {
+    Arc::new(())
+}
+
 fn record(event: Readings<'_>) -> Record {
     testing::record(&READINGS, "key", event).expect("it has a form")
 }
@@ -100,7 +106,7 @@ fn record(event: Readings<'_>) -> Record {
 #[test]
 fn payloads_borrow_from_the_record() {
     let mut ctx = testing::context();
-    let mut dispatch = |event| ReadingSource::dispatch(&mut ctx, &record(event));
+    let mut dispatch = |event| ReadingSource::dispatch(&mut ctx, &nothing(), &record(event));
     let reading = Readings::Reading(Reading { sensor: "a", note: "b".into() });
     assert!(matches!(dispatch(reading), Outcome::Complete));
     assert!(matches!(dispatch(Readings::Blob(&[0xff, 0x00])), Outcome::Complete));
@@ -115,7 +121,7 @@ fn text_that_is_not_utf8_is_not_decoded() {
     let record = Record::new(TopicPartition::new("readings", 0), 0)
         .with_record_type("Line")
         .with_value(&[b'a', 0xff][..]);
-    let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+    let outcome = ReadingSource::dispatch(&mut testing::context(), &nothing(), &record);
     let Outcome::Undecodable(error) = outcome else { panic!("{outcome:?}") };
     assert!(error.to_string().contains("the value is not UTF-8"), "{error}");
 }
@@ -126,7 +132,7 @@ fn of_two_record_types_the_first_counts() {
     let record = Record::new(TopicPartition::new("readings", 0), 0)
         .with_headers(Headers::from_pairs([("other", None), header("count.v1"), header("Line")]))
         .with_value(1i64.to_be_bytes().to_vec());
-    let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+    let outcome = ReadingSource::dispatch(&mut testing::context(), &nothing(), &record);
     assert!(matches!(outcome, Outcome::Complete));
 }
 
@@ -135,7 +141,7 @@ fn no_record_type_is_no_route() {
     let record = Record::new(TopicPartition::new("readings", 0), 0).with_value(&b"1"[..]);
     let null = Headers::from_pairs([(RECORD_TYPE_HEADER, None)]);
     for record in [record.clone(), record.with_headers(null)] {
-        let outcome = ReadingSource::dispatch(&mut testing::context(), &record);
+        let outcome = ReadingSource::dispatch(&mut testing::context(), &nothing(), &record);
         assert!(matches!(outcome, Outcome::Unrouted), "{outcome:?}");
     }
 }
@@ -147,7 +153,9 @@ fn dispatch_allocates_nothing() {
     let count = record(Readings::Count(7));
     for record in [&reading, &count] {
         let mut outcome = None;
-        let allocations = allocations(|| outcome = Some(ReadingSource::dispatch(&mut ctx, record)));
+        let shared = nothing();
+        let dispatch = || outcome = Some(ReadingSource::dispatch(&mut ctx, &shared, record));
+        let allocations = allocations(dispatch);
         assert_eq!(allocations, 0, "{record:?}");
         assert!(matches!(outcome, Some(Outcome::Complete)));
     }

@@ -21,6 +21,11 @@ impl Errors {
         self.0.push(syn::Error::new_spanned(tokens, message));
     }
 
+    /// All that another step found.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// An error that a parser returned.
     pub(crate) fn push(&mut self, error: syn::Error) {
         self.0.push(error);
@@ -50,7 +55,11 @@ impl Errors {
 pub(crate) fn unknown(what: &str, wrong: &str, known: &[&str]) -> String {
     let near = did_you_mean(wrong, known.iter().copied())
         .map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
-    format!("unknown {what} `{wrong}`{near}\nthe {what}s are {}", list(known.iter().copied()))
+    let known = match known {
+        [one] => format!("the {what} is `{one}`"),
+        known => format!("the {what}s are {}", list(known.iter().copied())),
+    };
+    format!("unknown {what} `{wrong}`{near}\n{known}")
 }
 
 /// The candidate nearest to `wrong`, if it is near enough to be a typo.
@@ -86,6 +95,16 @@ fn distance(a: &[char], b: &[char]) -> usize {
     row[b.len()]
 }
 
+/// The type as one would write it: what the tokens say, without most of their spaces.
+pub(crate) fn text(tokens: impl ToTokens) -> String {
+    let mut text = tokens.to_token_stream().to_string();
+    for joined in ["::", "<", "->", ">", ",", ";", "]", "(", ")", "&"] {
+        text = text.replace(&format!(" {joined}"), joined).replace(&format!("{joined} "), joined);
+    }
+    let text = text.replace("[ ", "[").replace(',', ", ").replace(';', "; ");
+    text.replace("->", " -> ")
+}
+
 /// "`a`, `b` and `c`"
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
@@ -110,6 +129,20 @@ mod tests {
             ("Zebra", None),
         ] {
             assert_eq!(did_you_mean(wrong, known), near, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn types_as_text() {
+        for written in [
+            "Contact",
+            "crate::model::Contact",
+            "Vec<u8>",
+            "HashMap<String, [u8; 4]>",
+            "Arc<dyn Fn(&'static str) -> u32>",
+            "(&str, &'a [u8])",
+        ] {
+            assert_eq!(text(written.parse::<TokenStream>().expect("tokens")), written);
         }
     }
 

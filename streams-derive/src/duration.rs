@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use syn::LitStr;
 
+/// No interjection waits longer: `SourceBuilder` holds those that are scheduled later to it.
+const MS_MAX: u64 = 365 * 24 * 3_600_000;
+
 /// The value of the option `option`.
 pub(crate) fn parse(option: &str, literal: &LitStr) -> syn::Result<Duration> {
     parse_text(option, &literal.value()).map_err(|message| syn::Error::new(literal.span(), message))
@@ -30,6 +33,7 @@ fn parse_text(option: &str, text: &str) -> Result<Duration, String> {
         }
     };
     match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(scale_ms)) {
+        Some(ms) if ms > MS_MAX => Err(format!("`{text}` is longer than a year")),
         Some(0) => Err(format!("`{option}` must be at least 1ms")),
         Some(ms) => Ok(Duration::from_millis(ms)),
         None => Err(format!("`{text}` is out of range")),
@@ -42,9 +46,13 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in
-            [("1s", 1_000), ("250ms", 250), ("5m", 300_000), ("1h", 3_600_000), ("10 s", 10_000)]
-        {
+        for (text, ms) in [
+            ("1s", 1_000),
+            ("250ms", 250),
+            ("5m", 300_000),
+            ("8760h", 31_536_000_000),
+            ("10 s", 10_000),
+        ] {
             assert_eq!(parse_text("every", text), Ok(Duration::from_millis(ms)), "{text}");
         }
     }
@@ -60,6 +68,7 @@ mod tests {
             ("0s", "`every` must be at least 1ms"),
             ("99999999999999999999s", "out of range"),
             ("18446744073709551615h", "out of range"),
+            ("8761h", "longer than a year"),
         ] {
             let message = parse_text("every", text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");

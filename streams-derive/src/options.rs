@@ -43,8 +43,19 @@ fn value(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut value = TokenStream::new();
     if input.peek(Token![=]) {
         input.parse::<Token![=]>()?;
-        while !input.is_empty() && !input.peek(Token![,]) {
-            value.extend([input.parse::<TokenTree>()?]);
+        // `Index<Key, Value>` has a comma of its own.
+        let mut depth = 0_usize;
+        while !input.is_empty() && (depth > 0 || !input.peek(Token![,])) {
+            let is_arrow = input.peek(Token![->]);
+            let token = input.parse::<TokenTree>()?;
+            match &token {
+                TokenTree::Punct(punct) if punct.as_char() == '<' => depth += 1,
+                TokenTree::Punct(punct) if punct.as_char() == '>' && !is_arrow => {
+                    depth = depth.saturating_sub(1);
+                }
+                _ => {}
+            }
+            value.extend([token]);
         }
     }
     Ok(value)

@@ -5,6 +5,11 @@ use super::CodecError;
 /// A type that can be the key of a record or of a table.
 ///
 /// Equal keys have equal bytes: partitioning and compaction go by the bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a type of keys",
+    label = "can't be the key of a record or of a table",
+    note = "take the part of it that is the key, or implement `KeyCodec` for it"
+)]
 pub trait KeyCodec: Sized {
     /// Appends the key's bytes to `out`.
     fn encode_key(&self, out: &mut Vec<u8>);

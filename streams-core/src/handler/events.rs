@@ -19,6 +19,10 @@ pub trait Events: Sized {
     /// All record types, in the order of the variants.
     const RECORD_TYPES: &'static [&'static str];
 
+    /// The record types of older forms, each with the one that it becomes when it is read:
+    /// `#[event("contact.created.v1", upcast = ContactV1)]`.
+    const OLDER_RECORD_TYPES: &'static [(&'static str, &'static str)] = &[];
+
     /// The record type of this event.
     fn record_type(&self) -> &'static str;
 

@@ -1,5 +1,7 @@
 //! The verified routing table, as `#[event_source]` generates it.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{EventContext, Events, ExecutionState, HandlerError};
@@ -53,44 +55,82 @@ impl<E: Into<HandlerError>> IntoOutcome for std::result::Result<ExecutionState, 
 /// One row of the routing table, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The record type, as it travels in the `__grt__` header.
+    /// The record type, as it travels in the `__grt__` header; `*` for the default handler.
     pub record_type: &'static str,
+    /// The record types of its older forms, newest first, which arrive in today's form.
+    pub older: &'static [&'static str],
     /// The payload's type.
     pub payload: &'static str,
     /// The handler's path.
     pub handler: &'static str,
+    /// The file in which the handler stands.
+    pub file: &'static str,
+    /// The line of its name.
+    pub line: u32,
 }
 
 /// A handler that is called by the clock, once for each partition. Kafka Streams: a punctuator.
 #[derive(Debug)]
-pub struct Interjection<S: 'static> {
+pub struct Interjection<S: 'static, H: 'static = ()> {
     /// The handler's path.
     pub name: &'static str,
     /// The time between two calls.
     pub every: Duration,
     /// Each interval is longer or shorter by a random time up to this.
     pub jitter: Duration,
-    /// The handler.
-    pub call: fn(&mut EventContext<S>, SystemTime) -> Outcome,
+    /// The handler: it is called with the partition's context, what the handlers share, and the
+    /// time.
+    pub call: fn(&mut EventContext<S>, &Arc<H>, SystemTime) -> Outcome,
 }
 
-impl<S: 'static> Clone for Interjection<S> {
+impl<S: 'static, H: 'static> Clone for Interjection<S, H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S: 'static> Copy for Interjection<S> {}
+impl<S: 'static, H: 'static> Copy for Interjection<S, H> {}
 
-/// A verified routing table.
+/// A verified routing table: of a store `S`, and of `H`, which all handlers share.
+///
+/// Displayed, it is a table to read.
 #[derive(Debug)]
-pub struct RoutingTable<S: 'static> {
+pub struct RoutingTable<S: 'static, H: 'static = ()> {
     /// Decodes the record and calls its handler.
-    pub dispatch: fn(&mut EventContext<S>, &Record) -> Outcome,
+    pub dispatch: fn(&mut EventContext<S>, &Arc<H>, &Record) -> Outcome,
     /// The rows, as data.
     pub routes: &'static [Route],
+    /// The handler of all that has no row.
+    pub default: Option<Route>,
     /// The interjections.
-    pub interjections: &'static [Interjection<S>],
+    pub interjections: &'static [Interjection<S, H>],
+}
+
+impl<S: 'static, H: 'static> fmt::Display for RoutingTable<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows: Vec<[String; 4]> = vec![];
+        for route in self.routes.iter().chain(&self.default) {
+            let place = format!("{}:{}", route.file, route.line);
+            let columns = [route.record_type, route.payload, route.handler];
+            rows.push([columns[0].into(), columns[1].into(), columns[2].into(), place]);
+            for older in route.older {
+                let form = format!("older form of {}", route.record_type);
+                rows.push([(*older).to_owned(), form, String::new(), String::new()]);
+            }
+        }
+        for Interjection { name, every, jitter, .. } in self.interjections {
+            let jitter = if jitter.is_zero() { String::new() } else { format!(" +-{jitter:?}") };
+            let when = format!("every {every:?}{jitter}");
+            rows.push([when, "SystemTime".to_owned(), (*name).to_owned(), String::new()]);
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        let [first, second, third] = [width(0), width(1), width(2)];
+        for [what, payload, handler, place] in &rows {
+            let row = format!("{what:first$}  {payload:second$}  {handler:third$}  {place}");
+            writeln!(f, "{}", row.trim_end())?;
+        }
+        Ok(())
+    }
 }
 
 /// An application: a contract, a store, and a handler for each record type. `#[event_source]`.
@@ -99,16 +139,23 @@ pub trait EventSource: Sized + 'static {
     type Events: Events;
     /// The state of each partition.
     type Store: StateStore;
+    /// What all handlers share, in all partitions and threads: a client, a configuration. `()`
+    /// unless `#[event_source(.., shared = App)]` says so.
+    type Shared: Send + Sync + 'static;
     /// The verified routing table.
-    const TABLE: RoutingTable<Self::Store>;
+    const TABLE: RoutingTable<Self::Store, Self::Shared>;
 
     /// Decodes the record and calls its handler.
-    fn dispatch(ctx: &mut EventContext<Self::Store>, record: &Record) -> Outcome {
-        (Self::TABLE.dispatch)(ctx, record)
+    fn dispatch(
+        ctx: &mut EventContext<Self::Store>,
+        shared: &Arc<Self::Shared>,
+        record: &Record,
+    ) -> Outcome {
+        (Self::TABLE.dispatch)(ctx, shared, record)
     }
 
     /// The settings of a source of this application; [`SourceBuilder::start`] starts it.
-    fn builder() -> SourceBuilder<Self> {
+    fn builder() -> SourceBuilder<Self, Self::Shared> {
         SourceBuilder::new()
     }
 

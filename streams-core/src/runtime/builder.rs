@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::control::{Control, WorkerHandle};
 use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::running::RunningSource;
+use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
 use super::takeover::{TakeOver, transactional_id};
 use super::worker::{FromWorker, Worker, WorkerParts};
@@ -50,9 +52,10 @@ const WORKERS_MAX: usize = 256;
 const INTERJECTION_MIN: Duration = Duration::from_millis(1);
 const INTERJECTION_MAX: Duration = Duration::from_hours(24 * 365);
 
-/// The settings of a source; made by `Source::builder()`.
+/// The settings of a source; made by `Source::builder()`. `Missing` is what its handlers share,
+/// until that is given by [`SourceBuilder::shared`], and `()` then.
 #[derive(Clone, Debug)]
-pub struct SourceBuilder<A: EventSource> {
+pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) cluster: ClusterConfig,
     /// Made of the cluster's settings, once they are checked.
     pub(super) endpoint: Option<Endpoint>,
@@ -67,10 +70,12 @@ pub struct SourceBuilder<A: EventSource> {
     pub(super) workers: usize,
     pub(super) on_undecodable: OnUndecodable,
     pub(crate) start_from: StartFrom,
-    pub(crate) interjections: Vec<Interjection<A::Store>>,
+    pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
+    pub(super) shared: Option<Arc<A::Shared>>,
+    pub(super) missing: PhantomData<fn() -> Missing>,
 }
 
-impl<A: EventSource> SourceBuilder<A> {
+impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     pub(crate) fn new() -> Self {
         Self {
             cluster: ClusterConfig::default(),
@@ -87,7 +92,46 @@ impl<A: EventSource> SourceBuilder<A> {
             on_undecodable: OnUndecodable::default(),
             start_from: StartFrom::default(),
             interjections: A::TABLE.interjections.to_vec(),
+            shared: None,
+            missing: PhantomData,
         }
+    }
+
+    /// What all handlers share, as `#[event_source(.., shared = App)]` declares it: a handler takes
+    /// it as `app: &App` or `app: &Arc<App>` between context and event.
+    #[must_use]
+    pub fn shared(self, shared: impl IntoShared<A::Shared>) -> SourceBuilder<A> {
+        SourceBuilder { shared: Some(shared.into_shared()), ..self.complete() }
+    }
+
+    /// The same settings, of which it is known by other means that nothing is missing.
+    fn complete(self) -> SourceBuilder<A> {
+        SourceBuilder {
+            cluster: self.cluster,
+            endpoint: self.endpoint,
+            group: self.group,
+            topic: self.topic,
+            changelog: self.changelog,
+            outputs: self.outputs,
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            topic_configs: self.topic_configs,
+            eos: self.eos,
+            workers: self.workers,
+            on_undecodable: self.on_undecodable,
+            start_from: self.start_from,
+            interjections: self.interjections,
+            shared: self.shared,
+            missing: PhantomData,
+        }
+    }
+
+    /// The same settings, once nothing is missing.
+    pub(crate) fn ready(self) -> SourceBuilder<A>
+    where
+        Missing: NothingMissing,
+    {
+        self.complete()
     }
 
     /// The cluster: `host:port`, comma-separated.
@@ -204,7 +248,7 @@ impl<A: EventSource> SourceBuilder<A> {
 
     /// Adds an interjection whose interval is known only now. GKES: `ScheduleInterjection`.
     #[must_use]
-    pub fn interjection(mut self, interjection: Interjection<A::Store>) -> Self {
+    pub fn interjection(mut self, interjection: Interjection<A::Store, A::Shared>) -> Self {
         self.interjections.push(interjection);
         self
     }
@@ -278,8 +322,12 @@ impl<A: EventSource> SourceBuilder<A> {
     ///
     /// # Errors
     /// If a setting can't be used, no broker answers, or the topics don't fit.
-    pub fn start(self) -> Result<RunningSource<A>, SourceError> {
+    pub fn start(self) -> Result<RunningSource<A>, SourceError>
+    where
+        Missing: NothingMissing,
+    {
         let settings = self.check()?;
+        tracing::debug!("the routing table:\n{}", A::TABLE);
         let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();
         let (user, commands) = tokio::sync::mpsc::unbounded_channel();
@@ -335,7 +383,7 @@ impl<A: EventSource> SourceBuilder<A> {
         index: usize,
         reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
         mailbox: &Mailbox<super::worker::ToWorker<A::Store, RdTxnProducer>>,
-    ) -> WorkerParts<A::Store, RdTxnProducer, RdFetcher> {
+    ) -> WorkerParts<A, RdTxnProducer, RdFetcher> {
         let instance = self.instance_name();
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
         let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
@@ -355,6 +403,11 @@ impl<A: EventSource> SourceBuilder<A> {
         self.worker_parts(index, make_producer, make_fetcher, Box::new(report))
     }
 
+    /// What all handlers share.
+    pub(crate) fn shared_by_all(&self) -> Arc<A::Shared> {
+        super::shared::given(self.shared.clone())
+    }
+
     /// The parts of a worker whose clients are made so.
     pub(crate) fn worker_parts<P, F>(
         &self,
@@ -362,7 +415,7 @@ impl<A: EventSource> SourceBuilder<A> {
         make_producer: MakeProducer<P>,
         make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
         report: Box<dyn Fn(FromWorker) + Send>,
-    ) -> WorkerParts<A::Store, P, F> {
+    ) -> WorkerParts<A, P, F> {
         WorkerParts {
             index,
             eos: self.eos,
@@ -370,6 +423,7 @@ impl<A: EventSource> SourceBuilder<A> {
             changelog: Arc::from(self.changelog_name()),
             on_undecodable: self.on_undecodable.clone(),
             interjections: self.interjections.clone(),
+            shared: self.shared_by_all(),
             seed: self.group.seed.wrapping_add(index as u64),
             session_timeout: self.group.session_timeout,
             make_producer,
@@ -452,7 +506,7 @@ impl<A: EventSource> SourceBuilder<A> {
 }
 
 type WorkerStart<A> = (
-    WorkerParts<<A as EventSource>::Store, RdTxnProducer, RdFetcher>,
+    WorkerParts<A, RdTxnProducer, RdFetcher>,
     Mailbox<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
     std::sync::mpsc::Receiver<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
 );

@@ -19,7 +19,7 @@ use crate::record::{Outputs, ProducerRecord, Record, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::runtime::worker::{Assignment, Clock, FromWorker, Next, ToWorker, Worker, WorkerParts};
-use crate::runtime::{SourceBuilder, SourceError, StartFrom};
+use crate::runtime::{NothingMissing, SourceBuilder, SourceError, StartFrom};
 
 /// The topic of a source that was given none.
 const TOPIC: &str = "test";
@@ -96,7 +96,7 @@ pub struct TestDriver<A: EventSource> {
     pub(super) seen: Vec<String>,
 }
 
-impl<A: EventSource> SourceBuilder<A> {
+impl<A: EventSource, Missing: NothingMissing> SourceBuilder<A, Missing> {
     /// A test driver of this application, with these settings: topic, number of partitions (by
     /// default 1), changelog, [`EosConfig`](crate::eos::EosConfig), interjections and what to do
     /// with undecodable records. What concerns the cluster or the group is not used.
@@ -105,14 +105,17 @@ impl<A: EventSource> SourceBuilder<A> {
     /// If a setting can't be used.
     #[track_caller]
     pub fn test_driver(self) -> TestDriver<A> {
-        TestDriver::start(self)
+        TestDriver::start(self.ready())
     }
 }
 
 impl<A: EventSource> TestDriver<A> {
     /// A driver with one partition and the default settings.
     #[track_caller]
-    pub fn new() -> Self {
+    pub fn new() -> Self
+    where
+        A::Shared: NothingMissing,
+    {
         A::builder().test_driver()
     }
 
@@ -349,8 +352,8 @@ impl<A: EventSource> TestDriver<A> {
             let known: Vec<_> = known.iter().map(|known| known.name).collect();
             panic!("no interjection `{name}`: there are {known:?}");
         };
-        let call = interjection.call;
-        let run = move |ctx: &mut _, at| state_of(call(ctx, at));
+        let (call, shared) = (interjection.call, self.builder.shared_by_all());
+        let run = move |ctx: &mut _, at| state_of(call(ctx, &shared, at));
         self.instance.mailbox.send(ToWorker::Interject(partition, Box::new(run)));
     }
 
@@ -670,7 +673,7 @@ fn state_of(outcome: Outcome) -> crate::Result<ExecutionState> {
     }
 }
 
-impl<A: EventSource> Default for TestDriver<A> {
+impl<A: EventSource<Shared: NothingMissing>> Default for TestDriver<A> {
     fn default() -> Self {
         Self::new()
     }

@@ -19,7 +19,8 @@ pub(super) fn hand_over(contract: &Contract<'_>) -> TokenStream {
     let rows = contract.variants.iter().enumerate().map(|(index, variant)| {
         let (record_type, ident) = (&variant.record_type, &variant.ident);
         let payload = variant.payload.to_token_stream().to_string();
-        quote!((#record_type #ident #payload #index))
+        let older = variant.older.iter().map(|older| &older.record_type);
+        quote!((#record_type #ident #payload #index #(#older)*))
     });
     let rule = quote! {
         ({ $($next:tt)* } $($rest:tt)*) => {

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::model::Contract;
+use super::model::{Contract, Variant};
 use crate::lifetimes;
 
 pub(super) fn impls(contract: &Contract<'_>) -> TokenStream {
@@ -24,12 +24,60 @@ fn variants(contract: &Contract<'_>) -> TokenStream {
         let payload = lifetimes::to_record(variant.payload.to_token_stream());
         let span = variant.payload.span();
         let payload = quote_spanned!(span => type Payload<'record> = #payload;);
+        let decode = (!variant.older.is_empty()).then(|| decode_any(variant, index, &owned));
+        let older = older(variant, index, &owned);
         quote! {
             #[automatically_derived]
-            impl ::streams_core::__private::Variant<#index> for #owned { #payload }
+            impl ::streams_core::__private::Variant<#index> for #owned { #payload #decode }
+            #older
         }
     });
     quote!(#(#impls)*)
+}
+
+/// Each older form, which is asked for its codec and its way to the form after it.
+fn older(variant: &Variant, index: usize, owned: &TokenStream) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let impls = variant.older.iter().zip(1_usize..).map(|(older, age)| {
+        let payload = lifetimes::to_record(older.payload.to_token_stream());
+        let payload = quote_spanned!(older.payload.span()=> type Payload<'record> = #payload;);
+        let newer = match age {
+            1 => quote!(<Self as #p::Variant<#index>>::Payload<'record>),
+            _ => {
+                let newer = age - 1;
+                quote!(<Self as #p::Older<#index, #newer>>::Payload<'record>)
+            }
+        };
+        quote! {
+            #[automatically_derived]
+            impl #p::Older<#index, #age> for #owned {
+                type Newer<'record> = #newer;
+                #payload
+            }
+        }
+    });
+    quote!(#(#impls)*)
+}
+
+/// An older record becomes the form after it, and that the one after it, up to the newest.
+fn decode_any(variant: &Variant, index: usize, owned: &TokenStream) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let arms = variant.older.iter().zip(1_usize..).map(|(older, age)| {
+        let record_type = &older.record_type;
+        let decoded = quote!(#p::decode_older::<#owned, #index, #age>(record)?);
+        let upcast = (1..=age)
+            .rev()
+            .fold(decoded, |payload, age| quote!(#p::upcast::<#owned, #index, #age>(#payload)));
+        quote!(#record_type => #p::Result::Ok(#upcast),)
+    });
+    quote! {
+        fn decode(record: &#p::Record) -> #p::Result<Self::Payload<'_>, #p::CodecError> {
+            match record.record_type() {
+                #(#arms)*
+                _ => #p::decode_newest::<#owned, #index>(record),
+            }
+        }
+    }
 }
 
 fn events(contract: &Contract<'_>) -> TokenStream {
@@ -42,6 +90,7 @@ fn events(contract: &Contract<'_>) -> TokenStream {
     let owned = at_lifetime(contract, &quote!('static));
     let idents: Vec<_> = contract.variants.iter().map(|variant| &variant.ident).collect();
     let types: Vec<_> = contract.variants.iter().map(|variant| &variant.record_type).collect();
+    let (older, decode, described) = (older_types(contract), decode(contract), described(contract));
     let index: Vec<usize> = (0..idents.len()).collect();
     // A variant that was left out still exists; an empty enum has none, and `*self` has no value.
     let rest = (!contract.is_whole || idents.is_empty())
@@ -56,6 +105,8 @@ fn events(contract: &Contract<'_>) -> TokenStream {
 
             const RECORD_TYPES: &'static [&'static str] = &[#(#types),*];
 
+            #older
+
             fn record_type(&self) -> &'static str {
                 match self { #(Self::#idents(_) => #types,)* #rest }
             }
@@ -67,16 +118,7 @@ fn events(contract: &Contract<'_>) -> TokenStream {
                 }
             }
 
-            fn decode(
-                record: &#p::Record,
-            ) -> #p::Result<#p::Option<Self::At<'_>>, #p::CodecError> {
-                #p::Result::Ok(match record.record_type() {
-                    #(#types => #p::Option::Some(
-                        #ident::#idents(#p::decode::<#owned, #index>(record)?),
-                    ),)*
-                    _ => #p::Option::None,
-                })
-            }
+            #decode
 
             fn content_type(&self) -> #p::Option<&'static str> {
                 match self {
@@ -86,7 +128,52 @@ fn events(contract: &Contract<'_>) -> TokenStream {
             }
         }
 
-        // At any lifetime, so that it is asked for only where the contract is described.
+        #described
+    }
+}
+
+/// Each older record type, with the one that it becomes.
+fn older_types(contract: &Contract<'_>) -> TokenStream {
+    let pairs = contract.variants.iter().flat_map(|Variant { record_type, older, .. }| {
+        let older = older.iter().map(|older| &older.record_type);
+        older.map(move |older| quote!((#older, #record_type)))
+    });
+    quote! {
+        const OLDER_RECORD_TYPES: &'static [(&'static str, &'static str)] = &[#(#pairs),*];
+    }
+}
+
+fn decode(contract: &Contract<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (enum_ident, owned) = (contract.ident, at_lifetime(contract, &quote!('static)));
+    let arms = contract.variants.iter().enumerate().map(|(index, variant)| {
+        let Variant { ident, record_type, older, .. } = variant;
+        let older = older.iter().map(|older| &older.record_type);
+        quote! {
+            #record_type #(| #older)* => #p::Option::Some(
+                #enum_ident::#ident(#p::decode::<#owned, #index>(record)?),
+            ),
+        }
+    });
+    quote! {
+        fn decode(record: &#p::Record) -> #p::Result<#p::Option<Self::At<'_>>, #p::CodecError> {
+            #p::Result::Ok(match record.record_type() {
+                #(#arms)*
+                _ => #p::Option::None,
+            })
+        }
+    }
+}
+
+/// At any lifetime, so that a schema is asked for only where the contract is described.
+fn described(contract: &Contract<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let lifetime = contract.borrows.then(|| quote!(<'record>));
+    let this = at_lifetime(contract, &quote!('record));
+    let owned = at_lifetime(contract, &quote!('static));
+    let types = contract.variants.iter().map(|variant| &variant.record_type);
+    let index: Vec<usize> = (0..contract.variants.len()).collect();
+    quote! {
         #[automatically_derived]
         impl #lifetime #p::Described for #this
         where

@@ -1,6 +1,7 @@
 //! `#[derive(Events)]`: the contract. Writes the trait's impls, and a macro of the enum's own name
 //! that hands the record types to whoever asks, so that `#[event_source]` can see them.
 
+mod attr;
 mod contract;
 mod expand;
 mod model;

@@ -5,6 +5,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, GenericParam, Ident, LitStr, Token, Type, Visibility};
 
+use super::attr;
 use crate::diagnostics::Errors;
 
 /// The enum.
@@ -25,6 +26,21 @@ pub(super) struct Variant {
     /// The name by which it travels.
     pub(super) record_type: LitStr,
     pub(super) payload: Type,
+    /// Its older forms, newest first.
+    pub(super) older: Vec<Older>,
+}
+
+/// `#[event("contact.created.v1", upcast = ContactV1)]`
+pub(super) struct Older {
+    pub(super) record_type: LitStr,
+    pub(super) payload: Type,
+}
+
+impl Variant {
+    fn record_types(&self) -> impl Iterator<Item = &LitStr> {
+        let older = self.older.iter().map(|older| &older.record_type);
+        std::iter::once(&self.record_type).chain(older)
+    }
 }
 
 pub(super) fn contract<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Contract<'a> {
@@ -72,10 +88,37 @@ fn variants(written: &Punctuated<syn::Variant, Token![,]>, errors: &mut Errors) 
     let mut variants: Vec<Variant> = vec![];
     for variant in written {
         let ident = &variant.ident;
-        let Some(record_type) = record_type(variant, errors) else { continue };
-        let same = |other: &&Variant| other.record_type.value() == record_type.value();
-        if let Some(first) = variants.iter().find(same) {
-            let (name, first) = (record_type.value(), &first.ident);
+        let Some((record_type, older)) = attr::record_types(variant, errors) else { continue };
+        let Fields::Unnamed(fields) = &variant.fields else {
+            without_payload(ident, errors);
+            continue;
+        };
+        let [field] = Vec::from_iter(&fields.unnamed)[..] else {
+            without_payload(ident, errors);
+            continue;
+        };
+        let payload = field.ty.clone();
+        let variant = Variant { ident: ident.clone(), record_type, payload, older };
+        if is_unique(&variant, &variants, errors) {
+            variants.push(variant);
+        }
+    }
+    variants
+}
+
+fn without_payload(ident: &Ident, errors: &mut Errors) {
+    errors.at(ident.span(), format!("`{ident}` needs one payload: write `{ident}(Payload)`"));
+}
+
+/// Whether none of its record types is another's, or twice its own.
+fn is_unique(variant: &Variant, earlier: &[Variant], errors: &mut Errors) -> bool {
+    let before = errors.len();
+    for (at, record_type) in variant.record_types().enumerate() {
+        let name = record_type.value();
+        let is_same = |other: &LitStr| other.value() == name;
+        let ident = &variant.ident;
+        if let Some(first) = earlier.iter().find(|first| first.record_types().any(is_same)) {
+            let first = &first.ident;
             errors.at(
                 record_type.span(),
                 format!(
@@ -83,42 +126,9 @@ fn variants(written: &Punctuated<syn::Variant, Token![,]>, errors: &mut Errors) 
                      give one of them another: `#[event(\"..\")]`"
                 ),
             );
-            continue;
-        }
-        match &variant.fields {
-            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                let payload = fields.unnamed[0].ty.clone();
-                variants.push(Variant { ident: ident.clone(), record_type, payload });
-            }
-            _ => errors
-                .at(ident.span(), format!("`{ident}` needs one payload: write `{ident}(Payload)`")),
+        } else if variant.record_types().take(at).any(is_same) {
+            errors.at(record_type.span(), format!("`{ident}` has the record type `{name}` twice"));
         }
     }
-    variants
-}
-
-fn record_type(variant: &syn::Variant, errors: &mut Errors) -> Option<LitStr> {
-    let mut name = None;
-    for attr in variant.attrs.iter().filter(|attr| attr.path().is_ident("event")) {
-        let Ok(literal) = attr.parse_args::<LitStr>() else {
-            errors.on(attr, "name the record type: `#[event(\"contact.created.v1\")]`");
-            continue;
-        };
-        if name.is_some() {
-            errors.on(attr, format!("`{}` has one record type", variant.ident));
-        } else {
-            name = Some(literal);
-        }
-    }
-    let name =
-        name.unwrap_or_else(|| LitStr::new(&variant.ident.to_string(), variant.ident.span()));
-    if name.value().is_empty() || !name.value().is_ascii() {
-        errors.at(
-            name.span(),
-            "a record type is non-empty ASCII: it travels in the `__grt__` header\n\
-             name it: `#[event(\"contact.created.v1\")]`",
-        );
-        return None;
-    }
-    Some(name)
+    errors.len() == before
 }

@@ -11,8 +11,8 @@ use crate::options::{self, RawOption};
 /// The attribute as written.
 #[derive(Default)]
 pub(super) struct Attr {
-    /// An event handler's record type; `None` also if it was not said and that is reported.
-    pub(super) record_type: Option<LitStr>,
+    /// An event handler's record types; none also if that is reported.
+    pub(super) record_types: Vec<LitStr>,
     pub(super) options: Vec<RawOption>,
 }
 
@@ -24,7 +24,7 @@ pub(super) fn parse(kind: Kind, at: Span, attr: TokenStream, errors: &mut Errors
     }
     let parser = |input: ParseStream<'_>| {
         if kind == Kind::Event {
-            parsed.record_type = Some(record_type(input)?);
+            parsed.record_types = record_types(input)?;
         }
         parsed.options = options::parse(input, errors)?;
         Ok(())
@@ -35,17 +35,22 @@ pub(super) fn parse(kind: Kind, at: Span, attr: TokenStream, errors: &mut Errors
     parsed
 }
 
-fn record_type(input: ParseStream<'_>) -> syn::Result<LitStr> {
-    let name = input.parse::<LitStr>().map_err(|error| {
-        let message = "name the record type first: `#[event_handler(\"CreateContact\")]`";
-        syn::Error::new(error.span(), message)
-    })?;
-    if name.value().is_empty() {
-        let message = "name the record type: no event has an empty one";
-        return Err(syn::Error::new(name.span(), message));
+/// At least one, and then as many as there are.
+fn record_types(input: ParseStream<'_>) -> syn::Result<Vec<LitStr>> {
+    let mut names = vec![];
+    while names.is_empty() || input.peek(LitStr) {
+        let name = input.parse::<LitStr>().map_err(|error| {
+            let message = "name the record type first: `#[event_handler(\"CreateContact\")]`";
+            syn::Error::new(error.span(), message)
+        })?;
+        if name.value().is_empty() {
+            let message = "name the record type: no event has an empty one";
+            return Err(syn::Error::new(name.span(), message));
+        }
+        names.push(name);
+        if !input.is_empty() {
+            input.parse::<Token![,]>()?;
+        }
     }
-    if !input.is_empty() {
-        input.parse::<Token![,]>()?;
-    }
-    Ok(name)
+    Ok(names)
 }

@@ -8,27 +8,35 @@ use syn::{LitStr, Visibility};
 use super::attr::Attr;
 use super::model::{Handler, Role};
 use super::{Function, Kind};
+use crate::diagnostics::text;
 use crate::lifetimes;
 
 /// `struct create {}`, which carries the handler's types where they resolve, and calls it.
 pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let ident = &function.sig.ident;
-    let Handler { role, context, event, output } = handler;
+    let Handler { role, context, shared, event, output } = handler;
     let cfgs: Vec<_> = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
     let outcome = quote_spanned! {output.span()=>
         <#output as ::streams_core::handler::IntoOutcome>::into_outcome
     };
+    let placed = placed(ident);
+    // Only what asks for it is given what all share.
+    let share = shared.as_ref().map(|_| quote!(shared,));
+    let shared = shared.as_ref().map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let types = quote!(type Context = #context; type Shared = #shared;);
+    let ctx = quote!(ctx: &mut #context, shared: &Self::Shared);
     let body = match role {
         Role::Event => {
             let payload = lifetimes::to_record(event.to_token_stream());
             quote! {
                 impl #p::Handler for #ident {
-                    type Context = #context;
+                    #types
+                    #placed
                     type Payload<'record> = #payload;
 
-                    fn call(ctx: &mut #context, payload: Self::Payload<'_>) -> #p::Outcome {
-                        #outcome(#ident(ctx, payload))
+                    fn call(#ctx, payload: Self::Payload<'_>) -> #p::Outcome {
+                        #outcome(#ident(ctx, #share payload))
                     }
                 }
             }
@@ -38,12 +46,12 @@ pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> 
             let at = quote_spanned!(event.span()=> <#event as #p::IsTime>::from_system(at));
             quote! {
                 impl #p::InterjectionHandler for #ident {
-                    type Context = #context;
+                    #types
                     const EVERY: #p::Duration = #p::Duration::from_millis(#every);
                     const JITTER: #p::Duration = #p::Duration::from_millis(#jitter);
 
-                    fn call(ctx: &mut #context, at: #p::SystemTime) -> #p::Outcome {
-                        #outcome(#ident(ctx, #at))
+                    fn call(#ctx, at: #p::SystemTime) -> #p::Outcome {
+                        #outcome(#ident(ctx, #share #at))
                     }
                 }
             }
@@ -53,10 +61,11 @@ pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> 
                 quote_spanned!(event.span()=> <#event as #p::IsRecord>::from_record(record));
             quote! {
                 impl #p::DefaultHandler for #ident {
-                    type Context = #context;
+                    #types
+                    #placed
 
-                    fn call(ctx: &mut #context, record: &#p::Record) -> #p::Outcome {
-                        #outcome(#ident(ctx, #record))
+                    fn call(#ctx, record: &#p::Record) -> #p::Outcome {
+                        #outcome(#ident(ctx, #share #record))
                     }
                 }
             }
@@ -64,7 +73,15 @@ pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> 
     };
     quote! {
         #(#cfgs)* #[doc(hidden)] #[allow(non_camel_case_types)] #vis struct #ident {}
-        #(#cfgs)* #[automatically_derived] #body
+        #(#cfgs)* #[automatically_derived] #[allow(unused_variables)] #body
+    }
+}
+
+/// Where the function's name stands.
+fn placed(ident: &Ident) -> TokenStream {
+    quote_spanned! {ident.span()=>
+        const FILE: &'static str = ::core::file!();
+        const LINE: u32 = ::core::line!();
     }
 }
 
@@ -72,10 +89,24 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).expect("it was made from a `u64` of milliseconds")
 }
 
-/// `kind state record_type ctx ctx event event {cfg}..`: what `routing::attr` reads.
-pub(super) fn row(
+/// The rows of the routing table, one a record type, without the handler's path, which only the
+/// source knows.
+pub(super) fn rows(
     kind: Kind,
     attr: &Attr,
+    handler: Option<&Handler>,
+    function: &Function,
+) -> Vec<TokenStream> {
+    let none = [LitStr::new("", function.sig.ident.span())];
+    let record_types = if attr.record_types.is_empty() { &none[..] } else { &attr.record_types };
+    record_types.iter().map(|record_type| row(kind, record_type, handler, function)).collect()
+}
+
+/// `kind state record_type ctx ctx (shared shared "App") event event {cfg}..`: what `routing::attr`
+/// reads.
+fn row(
+    kind: Kind,
+    record_type: &LitStr,
     handler: Option<&Handler>,
     function: &Function,
 ) -> TokenStream {
@@ -86,11 +117,14 @@ pub(super) fn row(
         Kind::Default => format_ident!("default"),
     };
     let state = format_ident!("{}", if handler.is_some() { "whole" } else { "broken" });
-    let record_type = attr.record_type.clone().unwrap_or_else(|| LitStr::new("", ident.span()));
     let tokens_or_name = |tokens: Option<TokenStream>| tokens.unwrap_or_else(|| quote!(#ident));
     let context = handler.map(|handler| handler.context.to_token_stream());
     let event = handler.map(|handler| handler.event.to_token_stream());
     let context = carriers("ctx", tokens_or_name(context));
+    let shared = handler.and_then(|handler| handler.shared.as_ref()).map(|shared| {
+        let (place, text) = (carriers("shared", shared.to_token_stream()), text(shared));
+        quote!(#place #text)
+    });
     let event = carriers("event", tokens_or_name(event));
     let cfgs = function
         .attrs
@@ -98,7 +132,7 @@ pub(super) fn row(
         .filter(|attr| attr.path().is_ident("cfg"))
         .filter_map(|attr| attr.meta.require_list().ok())
         .map(|list| &list.tokens);
-    quote!(#kind #state #record_type #context #event #({#cfgs})*)
+    quote!(#kind #state #record_type #context (#shared) #event #({#cfgs})*)
 }
 
 /// Two identifiers whose only content is the place of the first and of the last token of `of`.

@@ -6,12 +6,22 @@ use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Signature, Visibility};
 
+use super::Kind;
+
 /// The function, in the order in which it is written.
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
     pub(crate) body: TokenTree,
+}
+
+impl Function {
+    /// Removes the next attribute that makes a handler.
+    pub(super) fn take_handler_attribute(&mut self) -> Option<Attribute> {
+        let at = self.attrs.iter().position(|attr| Kind::of(attr).is_some())?;
+        Some(self.attrs.remove(at))
+    }
 }
 
 impl Parse for Function {

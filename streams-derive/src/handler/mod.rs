@@ -9,7 +9,7 @@ mod model;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Attribute, Visibility};
+use syn::{Attribute, LitStr, Meta, Visibility};
 
 pub(crate) use self::function::{Function, body};
 use crate::diagnostics::Errors;
@@ -53,8 +53,8 @@ impl Kind {
 pub(crate) struct Expanded {
     /// The function as written, its errors, and the twin.
     pub(crate) items: TokenStream,
-    /// The row of the routing table, without the handler's path, which only the source knows.
-    pub(crate) row: TokenStream,
+    /// The rows of the routing table, one a record type, without the handler's path.
+    pub(crate) rows: Vec<TokenStream>,
 }
 
 /// Expands one handler. `at` is the attribute's place, and `twin_vis` the twin's visibility.
@@ -62,21 +62,51 @@ pub(crate) fn expand(
     kind: Kind,
     at: Span,
     attr: TokenStream,
-    function: &Function,
+    mut function: Function,
     twin_vis: &Visibility,
 ) -> Expanded {
     let mut errors = Errors::default();
-    let attr = attr::parse(kind, at, attr, &mut errors);
+    let mut attr = attr::parse(kind, at, attr, &mut errors);
+    while let Some(second) = function.take_handler_attribute() {
+        let more = second_attribute(kind, &second, &function.sig.ident, &mut errors);
+        attr.record_types.extend(more);
+    }
     let handler = model::handler(kind, &attr, &function.sig, &mut errors);
-    let row = expand::row(kind, &attr, handler.as_ref(), function);
-    let twin = handler.map(|handler| expand::twin(&handler, function, twin_vis));
+    let rows = expand::rows(kind, &attr, handler.as_ref(), &function);
+    let twin = handler.map(|handler| expand::twin(&handler, &function, twin_vis));
     let errors = errors.to_compile_errors();
     // The form is ours, not the user's.
     let lints = quote!(#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]);
-    Expanded { items: quote!(#lints #function #errors #twin), row }
+    Expanded { items: quote!(#lints #function #errors #twin), rows }
 }
 
-/// A handler outside of an `#[event_source]` module: its row is a macro of its own name, which a
+/// A function has one attribute of ours. The record types of a second one are handled all the same,
+/// so that nothing else is said of them.
+fn second_attribute(
+    kind: Kind,
+    second: &Attribute,
+    name: &Ident,
+    errors: &mut Errors,
+) -> Vec<LitStr> {
+    if kind == Kind::Event && Kind::of(second) == Some(Kind::Event) {
+        let form = "name all its record types in one: `#[event_handler(\"One\", \"Two\")]`";
+        errors.on(second, format!("`{name}` is a handler already\n{form}"));
+        let rest = attr::parse(kind, Span::call_site(), options(second), &mut Errors::default());
+        return rest.record_types;
+    }
+    errors.on(second, format!("`{name}` is a handler already\nwrite another function for this"));
+    vec![]
+}
+
+/// What stands in an attribute's parentheses.
+pub(crate) fn options(attr: &Attribute) -> TokenStream {
+    match &attr.meta {
+        Meta::List(list) => list.tokens.clone(),
+        Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
+    }
+}
+
+/// A handler outside of an `#[event_source]` module: its rows are a macro of its own name, which a
 /// source that lists it calls.
 pub(crate) fn standalone(kind: Kind, attr: TokenStream, item: &TokenStream) -> TokenStream {
     let function: Function = match syn::parse2(item.clone()) {
@@ -88,19 +118,20 @@ pub(crate) fn standalone(kind: Kind, attr: TokenStream, item: &TokenStream) -> T
         }
     };
     let vis = at_most_crate(&function.vis);
-    let Expanded { items, row } = expand(kind, Span::call_site(), attr, &function, &vis);
-    if function.sig.receiver().is_some() {
+    let (ident, is_method) = (function.sig.ident.clone(), function.sig.receiver().is_some());
+    let Expanded { items, rows } = expand(kind, Span::call_site(), attr, function, &vis);
+    if is_method {
         return items; // In an `impl`, where no macro may stand.
     }
-    let hand_over = hand_over(&function.sig.ident, &vis, &row);
+    let hand_over = hand_over(&ident, &vis, &rows);
     quote!(#items #hand_over)
 }
 
-/// `create! { [handlers still to ask] {path of this one} [rows so far] rest.. }` adds its row and
+/// `create! { [handlers still to ask] {path of this one} [rows so far] rest.. }` adds its rows and
 /// calls the next handler, the last one the contract.
-fn hand_over(ident: &Ident, vis: &Visibility, row: &TokenStream) -> TokenStream {
+fn hand_over(ident: &Ident, vis: &Visibility, rows: &[TokenStream]) -> TokenStream {
     let helper = format_ident!("__handler_{}", ident);
-    let rows = quote!([$($rows)* {{$($me)*} #row}]);
+    let rows = quote!([$($rows)* #({{$($me)*} #rows})*]);
     quote! {
         #[doc(hidden)]
         #[allow(unused_macros)]
@@ -147,7 +178,7 @@ mod tests {
             let tokens = |text: &str| text.parse::<TokenStream>().expect("tokens");
             let function: Function = syn::parse2(tokens(&item)).expect("a function");
             let vis = Visibility::Inherited;
-            let e = expand(Kind::Event, Span::call_site(), tokens(attr), &function, &vis);
+            let e = expand(Kind::Event, Span::call_site(), tokens(attr), function, &vis);
             let squeeze = |text: &str| text.replace(char::is_whitespace, "");
             let items = squeeze(&e.items.to_string());
             assert!(items.contains(&squeeze(&tokens(&item).to_string())), "{items}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use syn::spanned::Spanned;
-use syn::{FnArg, LitStr, PatType, ReturnType, Signature, Type};
+use syn::{FnArg, GenericParam, LitStr, PatType, ReturnType, Signature, Type};
 
 use super::Kind;
 use super::attr::Attr;
@@ -16,6 +16,8 @@ pub(super) struct Handler {
     pub(super) role: Role,
     /// `EventContext<Store>`
     pub(super) context: Type,
+    /// What all handlers share, if this one asks for it.
+    pub(super) shared: Option<Type>,
     /// The payload, `SystemTime` or `Record`.
     pub(super) event: Type,
     pub(super) output: Type,
@@ -27,7 +29,7 @@ pub(super) enum Role {
     Default,
 }
 
-/// What goes with an async handler, which says enough by itself.
+/// What one expects of handlers that don't own the store while they run. There are none.
 const ASYNC_OPTIONS: [&str; 2] = ["concurrency", "key"];
 
 /// `None` if anything is wrong.
@@ -38,16 +40,24 @@ pub(super) fn handler(
     errors: &mut Errors,
 ) -> Option<Handler> {
     let role = role(kind, attr, sig, errors);
-    let (context, event, output) = types(kind, sig, errors)?;
+    let Types { context, shared, event, output } = types(kind, sig, errors)?;
     // The attribute itself may be wrong as well.
     let role = role.filter(|_| errors.is_empty())?;
-    Some(Handler { role, context, event, output })
+    Some(Handler { role, context, shared, event, output })
+}
+
+struct Types {
+    context: Type,
+    shared: Option<Type>,
+    event: Type,
+    output: Type,
 }
 
 fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option<Role> {
     let before = errors.len();
     let mut every = None;
     let mut jitter = None;
+    let mut is_told = sig.asyncness.is_some();
     for option in &attr.options {
         let name = option.name.to_string();
         match (kind, name.as_str()) {
@@ -56,7 +66,12 @@ fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option
             (Kind::Interjection, wrong) => {
                 errors.at(option.name.span(), unknown("option", wrong, &["every", "jitter"]))
             }
-            (Kind::Event, name) if sig.asyncness.is_some() && ASYNC_OPTIONS.contains(&name) => {}
+            (Kind::Event, name) if ASYNC_OPTIONS.contains(&name) => {
+                // Once is enough, and an async handler is told that it can't be one.
+                if !std::mem::replace(&mut is_told, true) {
+                    errors.at(option.name.span(), for_jobs(name));
+                }
+            }
             (Kind::Event, wrong) => errors.at(
                 option.name.span(),
                 format!(
@@ -91,6 +106,15 @@ fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option
     }
 }
 
+fn for_jobs(option: &str) -> String {
+    format!(
+        "`{option}` is for async jobs, and a handler isn't one: it owns its partition's store \
+         while it runs\n\
+         leave it out; what takes long goes elsewhere with `ctx.completer()`, and the handler \
+         returns `Ok(Incomplete)`"
+    )
+}
+
 fn duration(option: &RawOption, errors: &mut Errors) -> Option<Duration> {
     let name = option.name.to_string();
     match syn::parse2::<LitStr>(option.value.clone()) {
@@ -103,26 +127,23 @@ fn duration(option: &RawOption, errors: &mut Errors) -> Option<Duration> {
     }
 }
 
-/// The types of context, event and result, if the signature has the right form.
-fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<(Type, Type, Type)> {
+/// The types of context, shared state, event and result, if the signature has the right form.
+fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<Types> {
     let before = errors.len();
     let form = kind.form();
     if let Some(asyncness) = sig.asyncness {
         errors.at(asyncness.span(), is_async(kind));
         return None;
     }
-    if let Some(param) = sig.generics.type_params().next() {
-        let why = "a handler can't be generic: each record type has one payload type";
-        errors.at(param.span(), why);
-    }
+    plain_function(sig, errors);
     if let Some(receiver) = sig.receiver() {
         let why = "a handler is a free function: `self` isn't there, state is in the store";
         errors.on(receiver, format!("{why}\nwrite `{form}`"));
         return None;
     }
-    let (first, second) = arguments(kind, sig, errors)?;
+    let (first, middle, last) = arguments(kind, sig, errors)?;
     let context = context(first, form, errors);
-    let event = event(kind, second, errors);
+    let event = event(kind, last, errors);
     let output = match &sig.output {
         ReturnType::Type(_, ty) => Some((**ty).clone()),
         ReturnType::Default => {
@@ -131,7 +152,24 @@ fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<(Type, Type
             None
         }
     };
-    (errors.len() == before).then_some((context?, event?, output?))
+    let types =
+        Types { context: context?, shared: middle.cloned(), event: event?, output: output? };
+    (errors.len() == before).then_some(types)
+}
+
+/// What no handler is: the source calls it, with types that are known.
+fn plain_function(sig: &Signature, errors: &mut Errors) {
+    let why = "a handler can't be generic: each record type has one payload type";
+    let mut params = sig.generics.params.iter();
+    if let Some(param) = params.find(|param| !matches!(param, GenericParam::Lifetime(_))) {
+        errors.on(param, why);
+    } else {
+        let types = sig.inputs.iter().filter_map(typed).map(|argument| &*argument.ty);
+        types.filter(|ty| matches!(ty, Type::ImplTrait(_))).for_each(|ty| errors.on(ty, why));
+    }
+    if let syn::Safety::Unsafe(token) = &sig.safety {
+        errors.at(token.span(), "a handler can't be `unsafe`: the source calls it for any record");
+    }
 }
 
 fn is_async(kind: Kind) -> String {
@@ -144,40 +182,56 @@ fn is_async(kind: Kind) -> String {
     )
 }
 
+const fn typed(argument: &FnArg) -> Option<&PatType> {
+    match argument {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    }
+}
+
+/// The types of context, what is shared, if it is asked for, and event.
 fn arguments<'a>(
     kind: Kind,
     sig: &'a Signature,
     errors: &mut Errors,
-) -> Option<(&'a Type, &'a Type)> {
+) -> Option<(&'a Type, Option<&'a Type>, &'a Type)> {
     let form = kind.form();
-    let typed = |argument: &'a FnArg| match argument {
-        FnArg::Typed(typed) => Some(typed),
-        FnArg::Receiver(_) => None,
-    };
     let arguments: Vec<&PatType> = sig.inputs.iter().filter_map(typed).collect();
     let (name, count) = (&sig.ident, arguments.len());
-    let (first, second) = match arguments.as_slice() {
+    let is_mut = |ty: &Type| matches!(ty, Type::Reference(ty) if ty.mutability.is_some());
+    let (first, middle, last) = match arguments.as_slice() {
         [] | [_] => {
             let why = format!("`{name}` takes too few arguments ({count} of 2)");
             errors.at(sig.paren_token.span.join(), format!("{why}\nwrite `{form}`"));
             return None;
         }
-        [first, second] => (&*first.ty, &*second.ty),
-        [_, _, third, ..] => {
+        [first, last] => (&*first.ty, None, &*last.ty),
+        [first, middle, last] => (&*first.ty, Some(middle), &*last.ty),
+        [_, _, _, fourth, ..] => {
             let why = format!("`{name}` takes too many arguments ({count} of 2)");
-            errors.on(third, format!("{why}\nwrite `{form}`"));
+            errors.on(fourth, format!("{why}\nwrite `{form}`"));
             return None;
         }
     };
-    if let Type::Reference(second) = second
-        && second.mutability.is_some()
-        && !matches!(first, Type::Reference(first) if first.mutability.is_some())
-    {
+    let others = [Some(last), middle.map(|middle| &*middle.ty)];
+    if !is_mut(first) && others.into_iter().flatten().any(is_mut) {
         let why = "the arguments are in the wrong order";
         errors.on(&sig.inputs, format!("{why}\nwrite `{form}`"));
         return None;
     }
-    Some((first, second))
+    let Some(middle) = middle else { return Some((first, None, last)) };
+    match &*middle.ty {
+        Type::Reference(reference) if reference.mutability.is_none() => {
+            Some((first, Some(&*reference.elem), last))
+        }
+        _ => {
+            let why =
+                "between context and event there is only what all handlers share, by reference";
+            let form = form.replacen(", ", ", app: &App, ", 1);
+            errors.on(middle, format!("{why}\nwrite `{form}`, or leave it out"));
+            None
+        }
+    }
 }
 
 fn context(first: &Type, form: &str, errors: &mut Errors) -> Option<Type> {

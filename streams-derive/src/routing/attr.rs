@@ -1,7 +1,7 @@
 //! What arrives here: written by `events::contract`, `handler::expand` and `source::expand`.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::quote;
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{LitInt, LitStr, braced, bracketed, parenthesized, token};
 
@@ -13,6 +13,8 @@ pub(super) struct Source {
     pub(super) events: TokenStream,
     /// The store's type.
     pub(super) store: TokenStream,
+    /// The type of what all handlers share, if it is declared.
+    pub(super) shared: Option<TokenStream>,
     /// The place of the source's name.
     pub(super) at: Span,
 }
@@ -29,6 +31,8 @@ pub(super) struct Variant {
     pub(super) ident: Ident,
     pub(super) payload: String,
     pub(super) index: usize,
+    /// The record types of its older forms.
+    pub(super) older: Vec<String>,
 }
 
 /// A handler.
@@ -40,6 +44,8 @@ pub(super) struct Row {
     /// An event handler's record type; empty if it has none, and that is reported.
     pub(super) record_type: LitStr,
     pub(super) context: Place,
+    /// If it asks for what all handlers share: where, and as what.
+    pub(super) shared: Option<(Place, String)>,
     pub(super) event: Place,
     /// The conditions of its `#[cfg(..)]`, unevaluated: the module's macro runs before they are.
     pub(super) cfgs: Vec<TokenStream>,
@@ -80,7 +86,8 @@ impl Parse for Source {
         let events = in_braces(input)?;
         let events = if borrows { quote!(#events<'static>) } else { events };
         let store = in_braces(input)?;
-        Ok(Self { contract, rows, events, store, at: input.parse::<Ident>()?.span() })
+        let shared = Some(in_braces(input)?).filter(|shared| !shared.is_empty());
+        Ok(Self { contract, rows, events, store, shared, at: input.parse::<Ident>()?.span() })
     }
 }
 
@@ -99,6 +106,13 @@ fn parse_contract(input: ParseStream<'_>) -> syn::Result<(Contract, bool)> {
             ident: variant.parse()?,
             payload: variant.parse::<LitStr>()?.value(),
             index: variant.parse::<LitInt>()?.base10_parse()?,
+            older: {
+                let mut older = vec![];
+                while !variant.is_empty() {
+                    older.push(variant.parse::<LitStr>()?.value());
+                }
+                older
+            },
         });
     }
     Ok((Contract { name, is_whole, variants }, borrows))
@@ -112,6 +126,14 @@ impl Parse for Row {
             is_whole: input.parse::<Ident>()? == "whole",
             record_type: input.parse()?,
             context: input.parse()?,
+            shared: {
+                let shared;
+                parenthesized!(shared in input);
+                match shared.is_empty() {
+                    true => None,
+                    false => Some((shared.parse()?, shared.parse::<LitStr>()?.value())),
+                }
+            },
             event: input.parse()?,
             cfgs: {
                 let mut cfgs = vec![];
@@ -133,6 +155,13 @@ impl Parse for RowKind {
             "default" => Ok(Self::Default),
             _ => Err(syn::Error::new(kind.span(), "not a handler of this version's macros")),
         }
+    }
+}
+
+/// What is underlined from the first to the last token.
+impl ToTokens for Place {
+    fn to_tokens(&self, out: &mut TokenStream) {
+        out.extend([Ident::new("from", self.from), Ident::new("to", self.to)].map(TokenTree::from));
     }
 }
 

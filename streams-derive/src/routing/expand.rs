@@ -8,15 +8,17 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
-use super::attr::{Place, Row, Source};
+use super::attr::{Place, Row, Source, Variant};
 use super::model::{Route, Routing};
-use crate::diagnostics::Errors;
+use crate::diagnostics::{Errors, text};
 
 pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let store = &source.store;
-    let context_trait = context_trait(source);
-    let whole = || routing.routes.iter().filter(|route| route.row.is_whole);
+    let shared = source.shared.clone().unwrap_or_else(|| quote!(()));
+    let (context_trait, shared_trait) = (context_trait(source), shared_trait(source));
+    let is_sound = |row: &Row| row.is_whole && (row.shared.is_none() || source.shared.is_some());
+    let whole = || routing.routes.iter().filter(|route| is_sound(route.row));
     let payload_traits = whole().filter(|route| is_first(routing, route)).map(|route| {
         let hole = hole(routing, route);
         let payload_trait = payload_trait(source, route);
@@ -24,18 +26,25 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
     });
     let arms = whole().map(|route| arm(source, route));
     let rows = whole().map(row);
-    let defaults = defaults(routing);
+    let defaults: Vec<_> = routing.defaults.iter().copied().filter(|row| is_sound(row)).collect();
+    let default_rows = defaults.iter().map(|row| default_row(row));
+    let defaults = default_arms(&defaults);
     let missing = missing_without_default(source, routing);
     let interjections =
-        routing.interjections.iter().filter(|row| row.is_whole).map(|row| interjection(row));
+        routing.interjections.iter().filter(|row| is_sound(row)).map(|row| interjection(row));
     let errors = errors.to_compile_errors();
     quote! {{
         #errors
         #context_trait
+        #shared_trait
         #(#payload_traits)*
         #missing
-        #[allow(unreachable_patterns)]
-        fn dispatch(ctx: &mut #p::EventContext<#store>, record: &#p::Record) -> #p::Outcome {
+        #[allow(unreachable_patterns, unused_variables)]
+        fn dispatch(
+            ctx: &mut #p::EventContext<#store>,
+            shared: &#p::Arc<#shared>,
+            record: &#p::Record,
+        ) -> #p::Outcome {
             match record.record_type() {
                 #(#arms)*
                 #defaults
@@ -44,6 +53,10 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
         #p::RoutingTable {
             dispatch,
             routes: &[#(#rows)*],
+            default: {
+                const DEFAULTS: &[#p::Route] = &[#(#default_rows)*];
+                DEFAULTS.first().copied()
+            },
             interjections: &[#(#interjections)*],
         }
     }}
@@ -70,6 +83,43 @@ fn context_trait(source: &Source) -> TokenStream {
             }
         }
     }
+}
+
+/// One for all handlers that ask for it: what they share is the source's.
+fn shared_trait(source: &Source) -> Option<TokenStream> {
+    let p = quote!(::streams_core::__private);
+    let shared = source.shared.as_ref()?;
+    let name = text(shared);
+    let message = format!("the handlers of this source share `{name}`");
+    let label = format!("should be `{name}` or `Arc<{name}>`");
+    Some(quote! {
+        #[allow(dead_code)]
+        #[diagnostic::on_unimplemented(message = #message, label = #label)]
+        trait SharedByThisSource {
+            fn take(shared: &#p::Arc<#shared>) -> &Self;
+        }
+        #[diagnostic::do_not_recommend]
+        impl SharedByThisSource for #shared {
+            #[inline]
+            fn take(shared: &#p::Arc<#shared>) -> &Self {
+                shared
+            }
+        }
+        #[diagnostic::do_not_recommend]
+        impl SharedByThisSource for #p::Arc<#shared> {
+            #[inline]
+            fn take(shared: &Self) -> &Self {
+                shared
+            }
+        }
+    })
+}
+
+/// The argument for a handler that asks for what is shared, and for one that doesn't.
+fn shared_argument(row: &Row, twin: &TokenStream) -> TokenStream {
+    let Some((place, _)) = &row.shared else { return quote!(&()) };
+    let shared = projection(place, &row.path, twin, "Shared");
+    quote!(<#shared as SharedByThisSource>::take(shared))
 }
 
 /// One a record type: what its handler takes is the variant's payload.
@@ -160,15 +210,18 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
     let (events, index, record_type) = (&source.events, variant.index, &variant.record_type);
     let (path, cfgs) = (&row.path, cfgs(row));
     let payload_trait = payload_trait_name(route);
-    let context = projection(&row.context, path, &quote!(#p::Handler), "Context");
-    let payload = projection(&row.event, path, &quote!(#p::Handler), "Payload");
+    let (twin, older) = (quote!(#p::Handler), &variant.older);
+    let context = projection(&row.context, path, &twin, "Context");
+    let shared = shared_argument(row, &twin);
+    let payload = projection(&row.event, path, &twin, "Payload");
     // On the type's last token: it bounds the underline.
     let lifetime = quote_spanned!(row.event.to=> <'_>);
     quote! {
         #cfgs
-        #record_type => match #p::decode::<#events, #index>(record) {
+        #record_type #(| #older)* => match #p::decode::<#events, #index>(record) {
             #p::Result::Ok(payload) => <#path as #p::Handler>::call(
                 <#context as ContextOfThisSource>::take(ctx),
+                #shared,
                 <#payload #lifetime as #payload_trait>::take(payload),
             ),
             #p::Result::Err(error) => #p::Outcome::Undecodable(error),
@@ -179,23 +232,49 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
 fn row(route: &Route<'_>) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let (cfgs, handler) = (cfgs(route.row), route.row.name());
-    let (record_type, payload) = (&route.variant.record_type, &route.variant.payload);
+    let Variant { record_type, payload, older, .. } = route.variant;
+    let path = &route.row.path;
     quote! {
         #cfgs
-        #p::Route { record_type: #record_type, payload: #payload, handler: #handler },
+        #p::Route {
+            record_type: #record_type,
+            older: &[#(#older),*],
+            payload: #payload,
+            handler: #handler,
+            file: <#path as #p::Handler>::FILE,
+            line: <#path as #p::Handler>::LINE,
+        },
+    }
+}
+
+fn default_row(row: &Row) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (cfgs, handler, path) = (cfgs(row), row.name(), &row.path);
+    quote! {
+        #cfgs
+        #p::Route {
+            record_type: "*",
+            older: &[],
+            payload: "Record",
+            handler: #handler,
+            file: <#path as #p::DefaultHandler>::FILE,
+            line: <#path as #p::DefaultHandler>::LINE,
+        },
     }
 }
 
 /// The arms for what has no route.
-fn defaults(routing: &Routing<'_>) -> TokenStream {
+fn default_arms(defaults: &[&Row]) -> TokenStream {
     let p = quote!(::streams_core::__private);
-    let arms = routing.defaults.iter().filter(|row| row.is_whole).map(|row| {
-        let (path, cfgs) = (&row.path, cfgs(row));
-        let context = projection(&row.context, path, &quote!(#p::DefaultHandler), "Context");
+    let arms = defaults.iter().map(|row| {
+        let (path, cfgs, twin) = (&row.path, cfgs(row), quote!(#p::DefaultHandler));
+        let context = projection(&row.context, path, &twin, "Context");
+        let shared = shared_argument(row, &twin);
         quote! {
             #cfgs
             _ => <#path as #p::DefaultHandler>::call(
                 <#context as ContextOfThisSource>::take(ctx),
+                #shared,
                 record,
             ),
         }
@@ -209,15 +288,20 @@ fn defaults(routing: &Routing<'_>) -> TokenStream {
 fn interjection(row: &Row) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let (path, name, cfgs) = (&row.path, row.name(), cfgs(row));
-    let context = projection(&row.context, path, &quote!(#p::InterjectionHandler), "Context");
+    let twin = quote!(#p::InterjectionHandler);
+    let context = projection(&row.context, path, &twin, "Context");
+    let shared = shared_argument(row, &twin);
+    // One that nobody uses is not warned of: its name begins with an underscore.
+    let name_of_shared = if row.shared.is_some() { quote!(shared) } else { quote!(_shared) };
     quote! {
         #cfgs
         #p::Interjection {
             name: #name,
             every: <#path as #p::InterjectionHandler>::EVERY,
             jitter: <#path as #p::InterjectionHandler>::JITTER,
-            call: |ctx, at| <#path as #p::InterjectionHandler>::call(
+            call: |ctx, #name_of_shared, at| <#path as #p::InterjectionHandler>::call(
                 <#context as ContextOfThisSource>::take(ctx),
+                #shared,
                 at,
             ),
         },

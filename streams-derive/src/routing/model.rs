@@ -28,6 +28,7 @@ pub(super) struct Route<'a> {
 }
 
 pub(super) fn routing<'a>(source: &'a Source, errors: &mut Errors) -> Routing<'a> {
+    undeclared_shared(source, errors);
     let rows = rows(&source.rows, errors);
     let of_kind = |kind| rows.iter().copied().filter(move |row| row.kind == kind);
     let defaults = defaults(of_kind(RowKind::Default), errors);
@@ -44,12 +45,31 @@ pub(super) fn routing<'a>(source: &'a Source, errors: &mut Errors) -> Routing<'a
     routing
 }
 
+/// That nothing is shared is one mistake, however many handlers ask for it.
+fn undeclared_shared(source: &Source, errors: &mut Errors) {
+    let mut asking = source.rows.iter().filter_map(|row| row.shared.as_ref());
+    if source.shared.is_none()
+        && let Some((place, app)) = asking.next()
+    {
+        errors.on(
+            place,
+            format!(
+                "this source shares nothing among its handlers\n\
+                 declare it: `#[event_source(.., shared = {app})]`, and give it to the builder: \
+                 `.shared(..)`"
+            ),
+        );
+    }
+}
+
 /// Each handler once, though the list may name it twice.
 fn rows<'a>(written: &'a [Row], errors: &mut Errors) -> Vec<&'a Row> {
     let mut rows: Vec<&Row> = vec![];
     for row in written {
         let is_same = |other: &&Row| {
-            other.cfgs.is_empty() && row.cfgs.is_empty() && other.name() == row.name()
+            let is_always = other.cfgs.is_empty() && row.cfgs.is_empty();
+            let record_types = (other.record_type.value(), row.record_type.value());
+            is_always && other.name() == row.name() && record_types.0 == record_types.1
         };
         if rows.iter().any(is_same) {
             errors.on(&row.path, format!("`{}` is listed twice\nremove one", row.name()));
@@ -117,8 +137,12 @@ fn routes<'a>(
 
 fn unknown(contract: &Contract, name: &str) -> String {
     let known = || contract.variants.iter().map(|variant| variant.record_type.as_str());
+    let wrong = name.to_owned();
     let hint = if let Some(variant) = contract.variants.iter().find(|v| v.ident == name) {
         format!("`{name}` is the variant, its record type is `{}`", variant.record_type)
+    } else if let Some(variant) = contract.variants.iter().find(|v| v.older.contains(&wrong)) {
+        let newest = &variant.record_type;
+        format!("it is an older form of `{newest}`, whose handler gets it in the newest form")
     } else if let Some(near) = did_you_mean(name, known()) {
         format!("did you mean `{near}`?")
     } else {

@@ -2,18 +2,20 @@
 
 use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser};
-use syn::{Path, Token, bracketed};
+use syn::{Path, Token, Type, bracketed};
 
 use crate::diagnostics::{Errors, unknown};
 use crate::options::{self, RawOption};
 
-const OPTIONS: [&str; 3] = ["events", "store", "handlers"];
+const OPTIONS: [&str; 4] = ["events", "store", "shared", "handlers"];
 
 /// What is right of it.
 #[derive(Default)]
 pub(super) struct Args {
     pub(super) events: Option<Path>,
     pub(super) store: Option<Path>,
+    /// What all handlers share, if there is such a thing.
+    pub(super) shared: Option<Type>,
     pub(super) handlers: Vec<Path>,
     /// Whether all of it is.
     pub(super) is_whole: bool,
@@ -34,6 +36,7 @@ pub(super) fn parse(attr: TokenStream, errors: &mut Errors) -> Args {
         match option.name.to_string().as_str() {
             "events" => args.events = path(option, "ContactEvent", errors),
             "store" => args.store = path(option, "ContactStore", errors),
+            "shared" => args.shared = shared(option, errors),
             "handlers" => args.handlers = paths(option, errors),
             wrong => errors.at(option.name.span(), unknown("option", wrong, &OPTIONS)),
         }
@@ -63,6 +66,21 @@ fn path(option: &RawOption, example: &str, errors: &mut Errors) -> Option<Path> 
         errors.at(option.value_span(), form);
     }
     parsed.ok()
+}
+
+fn shared(option: &RawOption, errors: &mut Errors) -> Option<Type> {
+    let parsed = syn::parse2::<Type>(option.value.clone()).ok();
+    // It outlives everything, so a reference would have to be `'static`.
+    let form = match &parsed {
+        Some(Type::Reference(_)) => "`shared` is lent to the handlers: leave the `&` out",
+        Some(_) => return parsed,
+        None => "`shared` takes the type of what all handlers share: `shared = App`",
+    };
+    match &parsed {
+        Some(reference) => errors.on(reference, form),
+        None => errors.at(option.value_span(), form),
+    }
+    None
 }
 
 fn paths(option: &RawOption, errors: &mut Errors) -> Vec<Path> {

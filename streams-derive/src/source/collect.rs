@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Meta, Signature, Token, Visibility, token};
+use syn::{Attribute, Signature, Token, Visibility, token};
 
 use crate::handler::{self, Expanded, Function, Kind};
 
@@ -19,9 +19,9 @@ pub(super) fn handlers(content: &TokenStream, module: &Ident) -> (TokenStream, V
             }
             let attrs = input.call(Attribute::parse_outer)?;
             match handler(attrs, input)? {
-                Ok((function, expanded)) => {
-                    let (ident, row) = (&function.sig.ident, expanded.row);
-                    rows.push(quote!({{#module::#ident} #row}));
+                Ok((ident, expanded)) => {
+                    let row = |row| quote!({{#module::#ident} #row});
+                    rows.extend(expanded.rows.into_iter().map(row));
                     items.extend(expanded.items);
                 }
                 Err(attrs) => attrs.iter().for_each(|attr| attr.to_tokens(&mut items)),
@@ -43,7 +43,7 @@ pub(super) fn handlers(content: &TokenStream, module: &Ident) -> (TokenStream, V
 fn handler(
     mut attrs: Vec<Attribute>,
     input: ParseStream<'_>,
-) -> syn::Result<Result<(Function, Expanded), Vec<Attribute>>> {
+) -> syn::Result<Result<(Ident, Expanded), Vec<Attribute>>> {
     let ours =
         attrs.iter().enumerate().find_map(|(at, attr)| Kind::of(attr).map(|kind| (at, kind)));
     let Some((at, kind)) = ours.filter(|_| is_function(input)) else {
@@ -52,15 +52,12 @@ fn handler(
     let attr = attrs.remove(at);
     let function =
         Function { attrs, vis: input.parse()?, sig: input.parse()?, body: handler::body(input)? };
-    let options = match &attr.meta {
-        Meta::List(list) => list.tokens.clone(),
-        Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
-    };
     // The impl that names the twin stands beside the module, whatever the function's visibility is.
     let twin_vis = syn::parse_quote!(pub(super));
     let place = syn::spanned::Spanned::span(attr.path());
-    let expanded = handler::expand(kind, place, options, &function, &twin_vis);
-    Ok(Ok((function, expanded)))
+    let ident = function.sig.ident.clone();
+    let expanded = handler::expand(kind, place, handler::options(&attr), function, &twin_vis);
+    Ok(Ok((ident, expanded)))
 }
 
 fn is_function(input: ParseStream<'_>) -> bool {

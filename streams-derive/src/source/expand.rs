@@ -31,12 +31,19 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
     };
     let store = args.store.as_ref().map_or_else(|| quote!(#p::NoStore), ToTokens::to_token_stream);
     let store_type = quote_spanned!(store.span()=> type Store = #store;);
+    let shared = args.shared.as_ref().map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let shared_type = quote_spanned!(shared.span()=> type Shared = #shared;);
     let place = quote_spanned!(name.span()=> source);
     let table = match &args.events {
-        Some(events) if args.is_whole => table(events, &args.handlers, &rows, &store, &place),
+        Some(events) if args.is_whole => {
+            let declared = &args.shared;
+            let rest = quote!({#store} {#declared} #place);
+            table(events, &args.handlers, &rows, &rest)
+        }
         _ => quote!(#p::RoutingTable {
-            dispatch: |_, _| #p::Outcome::Unrouted,
+            dispatch: |_, _, _| #p::Outcome::Unrouted,
             routes: &[],
+            default: #p::Option::None,
             interjections: &[],
         }),
     };
@@ -47,7 +54,8 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
         impl ::streams_core::handler::EventSource for #source {
             #events
             #store_type
-            const TABLE: ::streams_core::handler::RoutingTable<#store> = #table;
+            #shared_type
+            const TABLE: ::streams_core::handler::RoutingTable<#store, #shared> = #table;
         }
     }
 }
@@ -93,11 +101,10 @@ fn table(
     events: &Path,
     handlers: &[Path],
     rows: &[TokenStream],
-    store: &TokenStream,
-    place: &TokenStream,
+    rest: &TokenStream,
 ) -> TokenStream {
     let contract = without_arguments(events);
-    let rest = quote!({#contract} {#store} #place);
+    let rest = quote!({#contract} #rest);
     match handlers {
         [] => quote! {
             #contract! { {::streams_core::__private::routing_table} [#(#rows)*] #rest }

@@ -32,7 +32,7 @@ impl Clock for SystemClock {
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Runs a worker in this thread until it is stopped.
     pub(crate) fn run(
-        parts: WorkerParts<A::Store, P, F>,
+        parts: WorkerParts<A, P, F>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,
         inbox: Receiver<ToWorker<A::Store, P>>,
     ) {
@@ -55,7 +55,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn spawn_slots(
-        parts: &WorkerParts<A::Store, P, F>,
+        parts: &WorkerParts<A, P, F>,
         mailbox: &Mailbox<ToWorker<A::Store, P>>,
     ) -> Result<Vec<Slot<P>>, SourceError> {
         let spawn = |slot: usize| {
@@ -88,7 +88,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 }
 
 /// A worker's last words, if it can't go on.
-fn end<S, P, F>(parts: &WorkerParts<S, P, F>, error: SourceError) {
+fn end<A: EventSource, P, F>(parts: &WorkerParts<A, P, F>, error: SourceError) {
     (parts.report)(FromWorker::Failed(error));
     (parts.report)(FromWorker::Ended(parts.index));
 }

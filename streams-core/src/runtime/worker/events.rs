@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Clock, EVENTS_PER_ROUND, RESTORES_PER_ROUND, Waiting, Worker};
@@ -86,7 +87,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let offset = Some(record.offset());
         task.context.begin(Some(record.clone()));
         let mark = task.context.mark();
-        let dispatch = || (A::TABLE.dispatch)(&mut task.context, &record);
+        let dispatch = || A::dispatch(&mut task.context, &self.parts.shared, &record);
         let outcome = catch_unwind(AssertUnwindSafe(dispatch));
         let ended = settle(task, mark, outcome, || place(&record));
         let ended = match ended {
@@ -199,8 +200,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             if let Some(task) = self.tasks.get_mut(&partition) {
                 task.interjections[which] = next;
             }
-            let at = clock.wall_clock();
-            let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, at);
+            let (at, shared) = (clock.wall_clock(), Arc::clone(&self.parts.shared));
+            let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, &shared, at);
             self.interject(now, slot, partition, interjection.name, run);
             if self.failed {
                 return;

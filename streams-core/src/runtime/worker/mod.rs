@@ -94,14 +94,16 @@ pub(crate) enum FromWorker {
 }
 
 /// What a worker is made of.
-pub(crate) struct WorkerParts<S: 'static, P, F> {
+pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) index: usize,
     pub(crate) eos: EosConfig,
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
     pub(crate) on_undecodable: OnUndecodable,
     /// The source's own, and those that were scheduled.
-    pub(crate) interjections: Vec<Interjection<S>>,
+    pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
+    /// What all handlers share.
+    pub(crate) shared: Arc<A::Shared>,
     pub(crate) seed: u64,
     pub(crate) session_timeout: Duration,
     pub(crate) make_producer: MakeProducer<P>,
@@ -111,7 +113,7 @@ pub(crate) struct WorkerParts<S: 'static, P, F> {
 
 /// One worker.
 pub(crate) struct Worker<A: EventSource, P, F> {
-    parts: WorkerParts<A::Store, P, F>,
+    parts: WorkerParts<A, P, F>,
     inbox: Receiver<ToWorker<A::Store, P>>,
     completions: Arc<CompletionMailbox<A::Store, P>>,
     fetcher: F,
@@ -163,7 +165,7 @@ pub(crate) enum Next {
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// A worker without partitions; `slots` are its pool's.
     pub(crate) fn new(
-        parts: WorkerParts<A::Store, P, F>,
+        parts: WorkerParts<A, P, F>,
         fetcher: F,
         slots: Vec<Slot<P>>,
         mailbox: Mailbox<ToWorker<A::Store, P>>,

@@ -1,4 +1,4 @@
-//! An option of async handlers, on one that isn't.
+//! An option that event handlers don't have.
 
 #[path = "../model.rs"]
 mod model;
@@ -20,7 +20,7 @@ mod contacts {
         Ok(Complete)
     }
 
-    #[event_handler("NotifyContact", concurrency = 64)]
+    #[event_handler("NotifyContact", retries = 3)]
     fn notify(_: &mut EventContext<ContactStore>, _: Notification) -> Result<ExecutionState> {
         Ok(Complete)
     }

@@ -75,7 +75,8 @@ mod configured_away {
     }
 }
 
-fn main() {
+#[test]
+fn configurations_and_scopes() {
     assert_eq!(numbers::Source::routes().len(), 2);
     assert!(numbers::Source::TABLE.interjections.is_empty());
     assert_eq!((rest::Source::routes().len(), configured_away::Source::routes().len()), (0, 2));

@@ -53,7 +53,7 @@ use streams_core::prelude::*;
 mod one {
     use streams_core::prelude::*;
 
-    use crate::contract::*;
+    use crate::names_and_visibility::contract::*;
 
     #[event_handler("One")]
     fn one(_: &mut EventContext<NoStore>, _: Number) -> Result<ExecutionState> {
@@ -62,7 +62,7 @@ mod one {
 
     /// Documented.
     #[streams_core::event_handler("two.v1")]
-    #[must_use]
+    #[must_use = "it may have failed"]
     fn two(
         _: &mut EventContext<NoStore>,
         Number { number }: Number,
@@ -81,12 +81,18 @@ mod one {
     }
 }
 
-#[event_source(events = crate::contract::Private, store = crate::store::Private)]
+#[event_source(
+    events = crate::names_and_visibility::contract::Private,
+    store = crate::names_and_visibility::store::Private,
+)]
 pub(crate) mod two {
     use streams_core::prelude::*;
 
     #[default_handler]
-    fn all(_: &mut EventContext<crate::store::Private>, _: &Record) -> Result<ExecutionState> {
+    fn all(
+        _: &mut EventContext<crate::names_and_visibility::store::Private>,
+        _: &Record,
+    ) -> Result<ExecutionState> {
         Ok(Complete)
     }
 }
@@ -122,7 +128,10 @@ mod mixed {
     use streams_core::prelude::*;
 
     #[interjection(every = "250ms")]
-    fn tick(_: &mut EventContext<crate::store::Unit>, _: SystemTime) -> Result<ExecutionState> {
+    fn tick(
+        _: &mut EventContext<crate::names_and_visibility::store::Unit>,
+        _: SystemTime,
+    ) -> Result<ExecutionState> {
         Ok(Complete)
     }
 }
@@ -133,7 +142,7 @@ struct Deeper;
 mod elsewhere {
     use streams_core::prelude::*;
 
-    use crate::store::{Empty, Unit};
+    use crate::names_and_visibility::store::{Empty, Unit};
 
     #[event_handler("total.v2")]
     pub fn total(_: &mut EventContext<Unit>, _: i64) -> Result<ExecutionState> {
@@ -173,7 +182,8 @@ mod outer {
     }
 }
 
-fn main() {
+#[test]
+fn paths_of_every_kind() {
     assert_eq!(one::Source::routes().len(), 4);
     assert_eq!(two::Source::routes().len(), 0);
     assert_eq!(mixed::Source::routes()[0].handler, "elsewhere::total");

@@ -1,0 +1,14 @@
+//! Two record types of one variant.
+
+use streams_core::prelude::*;
+
+#[derive(Events)]
+enum Numbers {
+    #[event("added.v2")]
+    #[event("added.v1")]
+    Added(i64),
+}
+
+fn main() {
+    let _ = Numbers::RECORD_TYPES;
+}

@@ -1,0 +1,26 @@
+//! An interval of ten years.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[default_handler]
+    fn rest(_: &mut EventContext<ContactStore>, _: &Record) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[interjection(every = "87600h")]
+    fn sweep(_: &mut EventContext<ContactStore>, _: SystemTime) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

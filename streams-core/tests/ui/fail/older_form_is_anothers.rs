@@ -1,0 +1,15 @@
+//! An older form under the name of another variant.
+
+use streams_core::prelude::*;
+
+#[derive(Events)]
+enum Numbers {
+    #[event("added.v1")]
+    Added(i64),
+    #[event("added.v1", upcast = i32)]
+    Sub(i64),
+}
+
+fn main() {
+    let _ = Numbers::RECORD_TYPES;
+}

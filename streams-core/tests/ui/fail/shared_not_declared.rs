@@ -1,0 +1,37 @@
+//! A handler asks for what nothing declares; and a second one, which is the same mistake.
+
+#[path = "../model.rs"]
+mod model;
+
+use model::*;
+use streams_core::prelude::*;
+
+struct App;
+
+#[event_source(events = ContactEvent, store = ContactStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("CreateContact")]
+    fn create(_: &mut EventContext<ContactStore>, _: &App, _: Contact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("contact.deleted.v1")]
+    fn delete(_: &mut EventContext<ContactStore>, _: DeleteContact) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[event_handler("NotifyContact")]
+    fn notify(
+        _: &mut EventContext<ContactStore>,
+        _: &App,
+        _: Notification,
+    ) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

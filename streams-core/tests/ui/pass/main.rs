@@ -1,0 +1,15 @@
+//! The legal forms, a file each. One program, so that they cost one build; what a form means when
+//! it runs is asserted where the form stands.
+
+#![allow(unreachable_pub, reason = "visibility is what some of the forms are about")]
+
+mod borrowed_payloads;
+mod cfg_and_scopes;
+mod interjections;
+mod list_form;
+mod names_and_visibility;
+mod return_types;
+mod several_record_types;
+mod shared_state;
+mod typed_outputs;
+mod versions;
