@@ -16,8 +16,9 @@ use clap::Parser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_core::eos::EosConfig;
+use streams_core::group::Assignor;
 use streams_core::prelude::*;
-use streams_core::{Interjection, IntoOutcome};
+use streams_core::{Interjection, IntoOutcome, SourceBuilder};
 
 #[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
 struct Update<'a> {
@@ -130,6 +131,25 @@ struct Args {
     /// Without a heartbeat for this time, others take the partitions over.
     #[arg(long, env = "STREAMS_SESSION_TIMEOUT", value_parser = duration)]
     session_timeout: Option<Duration>,
+    /// The time between two heartbeats.
+    #[arg(long, env = "STREAMS_HEARTBEAT", value_parser = duration)]
+    heartbeat: Option<Duration>,
+    /// How long a leaving member lets its partitions move to others.
+    #[arg(long, env = "STREAMS_LEAVE_TIMEOUT", value_parser = duration)]
+    leave_timeout: Option<Duration>,
+    /// Warm copies of each partition on other members.
+    #[arg(long, env = "STREAMS_STANDBY", default_value_t = 0)]
+    standby: usize,
+    /// Partitions that move at a time.
+    #[arg(long, env = "STREAMS_TRANSITIONS", default_value_t = 1)]
+    transitions: usize,
+    /// Where this member runs.
+    #[arg(long, env = "STREAMS_RACK")]
+    rack: Option<String>,
+    /// How partitions are shared, by Kafka's names: incr_coop, cooperative-sticky, range,
+    /// roundrobin.
+    #[arg(long, env = "STREAMS_ASSIGNORS", value_delimiter = ',', value_parser = assignor)]
+    assignors: Vec<Assignor>,
     /// Worker threads.
     #[arg(long, env = "STREAMS_WORKERS", default_value_t = 1)]
     workers: usize,
@@ -152,6 +172,10 @@ fn property(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn assignor(name: &str) -> Result<Assignor, String> {
+    Assignor::from_name(name).ok_or_else(|| format!("`{name}` is no assignor"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
     let number = digits.parse().map_err(|_| format!("`{text}` is not like 100ms or 1s"))?;
@@ -162,31 +186,50 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    streams_examples::log_to_stderr();
-    let args = Args::parse();
+fn settings(args: &Args) -> anyhow::Result<SourceBuilder<totals::Source>> {
     let mut source = totals::Source::builder()
         .output(&args.output)
-        .bootstrap(args.bootstrap)
-        .group(args.group)
-        .topic(args.input)
-        .changelog(args.changelog);
+        .bootstrap(&args.bootstrap)
+        .group(&args.group)
+        .topic(&args.input)
+        .changelog(&args.changelog)
+        .workers(args.workers)
+        .standby_replicas(args.standby)
+        .active_transitions(args.transitions);
     if let Some(partitions) = args.partitions {
         source = source.partitions(partitions);
     }
-    for (name, value) in args.property {
+    for (name, value) in &args.property {
         source = source.property(name, value);
     }
-    if let Some(instance) = args.instance {
+    if let Some(instance) = &args.instance {
         source = source.instance(instance);
     }
     if let Some(timeout) = args.session_timeout {
         source = source.session_timeout(timeout);
     }
+    if let Some(interval) = args.heartbeat {
+        source = source.heartbeat_interval(interval);
+    }
+    if let Some(timeout) = args.leave_timeout {
+        source = source.leave_timeout(timeout);
+    }
+    if let Some(rack) = &args.rack {
+        source = source.rack(rack);
+    }
+    if !args.assignors.is_empty() {
+        source = source.assignors(args.assignors.clone());
+    }
     if let Some(pool_size) = args.pool_size {
         source = source.eos(EosConfig::default().pool_size(pool_size)?);
     }
-    source = source.workers(args.workers);
+    Ok(source)
+}
+
+fn main() -> anyhow::Result<()> {
+    streams_examples::log_to_stderr();
+    let args = Args::parse();
+    let mut source = settings(&args)?;
     if let (Some(every), Some(topic)) = (args.tick, args.tick_output) {
         source = source.output(&topic);
         TICK_OUTPUT.get_or_init(|| Topic::named(topic));

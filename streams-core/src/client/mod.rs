@@ -115,6 +115,15 @@ pub struct FetchError {
     pub message: String,
 }
 
+/// What a [`Fetcher`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The events.
+    Source,
+    /// The changes, until a store is whole.
+    Changelog,
+}
+
 /// Reads assigned partitions, with `read_committed`. It never joins a group.
 pub trait Fetcher: Send + 'static {
     /// Begins to fetch `partition` from `offset`; what was fetched of it before is dropped.
@@ -131,6 +140,11 @@ pub trait Fetcher: Send + 'static {
 
     /// Goes on fetching `partition`.
     fn resume(&mut self, partition: &TopicPartition);
+
+    /// The partition's end, as far as the last reply told.
+    fn end(&self, _partition: &TopicPartition) -> Option<i64> {
+        None
+    }
 
     /// What has been fetched, without waiting.
     fn poll(&mut self) -> Option<Fetched>;

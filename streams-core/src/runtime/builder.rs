@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::callbacks::Callbacks;
 use super::control::{Control, WorkerHandle};
 use super::error::SourceError;
 use super::mailbox::Mailbox;
@@ -13,14 +14,15 @@ use super::running::RunningSource;
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
 use super::takeover::{TakeOver, transactional_id};
-use super::worker::{FromWorker, Worker, WorkerParts};
+use super::worker::{FromWorker, MakeFetcher, Worker, WorkerParts};
+use crate::client::ClusterConfig;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
 use crate::client::wire::{Admin, Endpoint, NewTopic};
-use crate::client::{ClusterConfig, FetchError};
 use crate::eos::EosConfig;
 use crate::error::ConfigError;
-use crate::group::GroupConfig;
+use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
+use crate::record::TopicPartition;
 
 /// What to do with a record that can't be decoded, or whose type has no handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,9 @@ pub enum StartFrom {
 
 /// How long the first pieces of a start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a leaving member lets its partitions move to others, by default.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+const LEAVE_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const WORKERS_MAX: usize = 256;
 const INTERJECTION_MIN: Duration = Duration::from_millis(1);
 const INTERJECTION_MAX: Duration = Duration::from_hours(24 * 365);
@@ -73,6 +78,8 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
+    pub(super) leave_timeout: Duration,
+    pub(super) callbacks: Callbacks,
 }
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
@@ -94,6 +101,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             interjections: A::TABLE.interjections.to_vec(),
             shared: None,
             missing: PhantomData,
+            leave_timeout: LEAVE_TIMEOUT,
+            callbacks: Callbacks::default(),
         }
     }
 
@@ -121,6 +130,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             on_undecodable: self.on_undecodable,
             start_from: self.start_from,
             interjections: self.interjections,
+            leave_timeout: self.leave_timeout,
+            callbacks: self.callbacks,
             shared: self.shared,
             missing: PhantomData,
         }
@@ -232,6 +243,81 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// How partitions are shared, the preferred way first; by default [`Assignor::IncrCoop`] alone.
+    /// The group uses one that all its members know: several are offered while it moves from one to
+    /// another, member by member.
+    #[must_use]
+    pub fn assignors(mut self, assignors: impl Into<Vec<Assignor>>) -> Self {
+        self.group.assignors = assignors.into();
+        self
+    }
+
+    /// How many partitions may be on their way from one member to another at a time (GRP-3); by
+    /// default 1. Each is restored by its new owner before its old one gives it up.
+    #[must_use]
+    pub const fn active_transitions(mut self, transitions: usize) -> Self {
+        self.group.active_transitions = transitions;
+        self
+    }
+
+    /// How many warm copies of each partition's store are kept on other members, so that a crash is
+    /// taken over without a restore; by default none.
+    #[must_use]
+    pub const fn standby_replicas(mut self, replicas: usize) -> Self {
+        self.group.standby_replicas = replicas;
+        self
+    }
+
+    /// Where this member runs: warm copies are kept in other racks first.
+    #[must_use]
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.group.rack = Some(rack.into());
+        self
+    }
+
+    /// How long a member that is to stop lets its partitions move to others, which warm up first;
+    /// by default 60 s. With zero it leaves at once, and they are restored by whoever gets them.
+    #[must_use]
+    pub const fn leave_timeout(mut self, timeout: Duration) -> Self {
+        self.leave_timeout = timeout;
+        self
+    }
+
+    /// Called when a partition is ours, before its store is restored. GKES: `OnPartitionAssigned`.
+    ///
+    /// All four are called on the worker's thread, which processes nothing meanwhile.
+    #[must_use]
+    pub fn on_assigned(mut self, call: impl Fn(&TopicPartition) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_assigned = Some(Arc::new(call));
+        self
+    }
+
+    /// Called when a partition's store is whole, before its first event. GKES:
+    /// `OnPartitionActivated`.
+    #[must_use]
+    pub fn on_activated(mut self, call: impl Fn(&TopicPartition) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_activated = Some(Arc::new(call));
+        self
+    }
+
+    /// Called when a partition is about to be given up: what has begun is finished after that.
+    /// GKES: `OnPartitionWillRevoke`. Not called for one that is lost.
+    #[must_use]
+    pub fn on_will_revoke(
+        mut self,
+        call: impl Fn(&TopicPartition) + Send + Sync + 'static,
+    ) -> Self {
+        self.callbacks.on_will_revoke = Some(Arc::new(call));
+        self
+    }
+
+    /// Called when a partition is ours no more, and its store is gone. GKES: `OnPartitionRevoked`.
+    #[must_use]
+    pub fn on_revoked(mut self, call: impl Fn(&TopicPartition) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_revoked = Some(Arc::new(call));
+        self
+    }
+
     /// What to do with a record that can't be decoded, or whose type has no handler.
     #[must_use]
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
@@ -285,6 +371,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             let jitter = Duration::ZERO..=interjection.every;
             ConfigError::check_duration("jitter", interjection.jitter, jitter)?;
         }
+        let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
+        ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;
         self.group.topics = vec![self.topic.clone()];
         self.group.seed = RandomState::new().hash_one(std::process::id());
         self.group.check()?;
@@ -350,8 +438,12 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                         Ok(partitions) => {
                             let threads = start_workers::<A>(workers)?;
                             let _ = ready.send(Ok(partitions));
-                            let control =
-                                Control::new(&settings.prepare_settings(), handles, shared);
+                            let control = Control::new(
+                                &settings.prepare_settings(),
+                                settings.leave_timeout,
+                                handles,
+                                shared,
+                            );
                             let ended = control.run(&settings.group, from_workers, commands).await;
                             for thread in threads {
                                 let _ = thread.join();
@@ -393,9 +485,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             RdTxnProducer::new(&cluster, &id, timeout)
         };
         let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
-        let make_fetcher = move || {
+        let make_fetcher = move |reads| {
             let waker = waker.clone();
-            RdFetcher::new(&cluster, &group, move || waker.wake())
+            RdFetcher::new(&cluster, &group, reads, move || waker.wake())
         };
         // The control thread may be gone before a worker's last word.
         let report = move |message| drop(reports.send(message));
@@ -413,7 +505,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         &self,
         index: usize,
         make_producer: MakeProducer<P>,
-        make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
+        make_fetcher: MakeFetcher<F>,
         report: Box<dyn Fn(FromWorker) + Send>,
     ) -> WorkerParts<A, P, F> {
         WorkerParts {
@@ -428,6 +520,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             session_timeout: self.group.session_timeout,
             make_producer,
             make_fetcher,
+            callbacks: self.callbacks.clone(),
             report,
         }
     }

@@ -7,15 +7,18 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use super::copies::Copies;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
-use super::prepare::{PrepareSettings, prepare};
+use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
 use super::takeover::client_id;
 use super::worker::{Assignment, FromWorker, ToWorker};
 use crate::client::wire::{Admin, WireTransport};
 use crate::eos::TxnSeq;
-use crate::group::{Generation, GroupCommand, GroupConfig, GroupEvent, Member, Partitions, run};
+use crate::group::{
+    Generation, GroupCommand, GroupConfig, GroupEvent, GroupView, Member, Partitions, run,
+};
 use crate::record::TopicPartition;
 
 /// How long an orderly end may take before it is cut short.
@@ -31,6 +34,8 @@ pub(crate) struct WorkerHandle {
 /// What the control thread says to workers.
 pub(crate) enum Word {
     Assign(Assignment),
+    Warm(TopicPartition, (i64, i64)),
+    Forget(TopicPartition),
     Revoke(TopicPartition),
     LoseAll,
     Hold,
@@ -48,6 +53,8 @@ impl WorkerHandle {
         let send = move |word| {
             mailbox.send(match word {
                 Word::Assign(assignment) => ToWorker::Assign(assignment),
+                Word::Warm(partition, changelog) => ToWorker::Warm(partition, changelog),
+                Word::Forget(partition) => ToWorker::Forget(partition),
                 Word::Revoke(partition) => ToWorker::Revoke(partition),
                 Word::LoseAll => ToWorker::LoseAll,
                 Word::Hold => ToWorker::Hold,
@@ -63,13 +70,29 @@ impl WorkerHandle {
 
 /// What asynchronous work of the control thread ended in.
 enum Done {
-    Prepared { round: u64, result: Result<Vec<Assignment>, SourceError> },
-    Resolved { worker: usize, txn: TxnSeq, committed: Result<bool, SourceError> },
+    Prepared {
+        round: u64,
+        result: Result<Vec<Assignment>, SourceError>,
+    },
+    Resolved {
+        worker: usize,
+        txn: TxnSeq,
+        committed: Result<bool, SourceError>,
+    },
+    /// Where the changelogs of copies begin and end.
+    CopiesFound {
+        partitions: Vec<i32>,
+        ends: Result<ChangelogEnds, SourceError>,
+    },
 }
+
+type ChangelogEnds = BTreeMap<i32, (i64, i64)>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// It goes on, while the group moves its partitions to others.
+    Draining,
     /// The workers give everything up.
     Stopping,
     /// The workers have ended, and the member leaves.
@@ -88,6 +111,8 @@ pub(crate) struct Control {
     done_inbox: Option<UnboundedReceiver<Done>>,
     /// Ours, each with the round of its assignment.
     owned: BTreeMap<i32, u64>,
+    copies: Copies,
+    leave_timeout: Duration,
     round: u64,
     running: BTreeSet<usize>,
     phase: Phase,
@@ -98,6 +123,7 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(
         settings: &PrepareSettings,
+        leave_timeout: Duration,
         workers: Vec<WorkerHandle>,
         state: SharedState,
     ) -> Self {
@@ -113,6 +139,8 @@ impl Control {
             done,
             done_inbox: Some(done_inbox),
             owned: BTreeMap::new(),
+            copies: Copies::default(),
+            leave_timeout,
             round: 0,
             phase: Phase::Running,
             stop_by: None,
@@ -149,7 +177,7 @@ impl Control {
                 Some(done) = done.recv() => self.done(done),
                 Some(command) = user.recv() => self.user_command(command, &mut signals),
                 () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
-                () = tokio::time::sleep_until(deadline), if stopping => self.cut_short(),
+                () = tokio::time::sleep_until(deadline), if stopping => self.time_is_over(),
             }
         }
         self.failure.map_or(Ok(()), Err)
@@ -177,40 +205,35 @@ impl Control {
         match event {
             GroupEvent::Rejoining => self.tell_all(|| Word::Hold),
             GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
-                // There are no warm copies yet: whatever is prepared for us is taken over cold.
-                let _ = self.group.send(GroupCommand::Warmed(warm));
                 let id = generation.generation_id;
-                tracing::info!(generation = id, ?assigned, ?revoked, ?owned, "joined");
+                tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
                 self.tell_all(|| Word::Generation(generation.clone()));
-                for (_, number) in &revoked {
-                    self.owned.remove(number);
-                    let partition = self.partition(*number);
-                    self.tell(self.worker_of(*number), Word::Revoke(partition));
-                }
+                self.revoke(&revoked);
                 self.prepare(&assigned);
+                self.copy(&warm);
                 if revoked.is_empty() && assigned.is_empty() && self.owned.is_empty() {
                     self.state.set(SourceState::Healthy);
                 }
             }
-            GroupEvent::Revoked { partitions } => {
-                for (_, number) in &partitions {
-                    self.owned.remove(number);
-                    let partition = self.partition(*number);
-                    self.tell(self.worker_of(*number), Word::Revoke(partition));
-                }
+            GroupEvent::Revoked { partitions } => self.revoke(&partitions),
+            GroupEvent::View(view) => {
+                explain(&view);
+                self.state.set_view(*view);
             }
-            GroupEvent::View(_) | GroupEvent::Drained => {}
+            GroupEvent::Drained if self.phase == Phase::Draining => self.stop(),
+            GroupEvent::Drained => {}
             GroupEvent::Lost { reason } => {
                 tracing::warn!(reason, "all partitions are lost");
                 self.owned.clear();
+                self.copies.lost();
+                self.state.lost();
                 self.tell_all(|| Word::LoseAll);
             }
             GroupEvent::Failed { reason } => {
                 self.fail(SourceError::Group(reason));
-                self.phase = match self.running.is_empty() {
-                    true => Phase::Ended,
-                    false => self.phase,
-                };
+                if self.running.is_empty() {
+                    self.phase = Phase::Ended;
+                }
             }
             GroupEvent::Left => {
                 if self.running.is_empty() {
@@ -220,14 +243,82 @@ impl Control {
         }
     }
 
+    fn numbers(&self, partitions: &Partitions) -> Vec<i32> {
+        let ours = partitions.iter().filter(|(topic, _)| **topic == *self.settings.source);
+        ours.map(|(_, number)| *number).collect()
+    }
+
+    fn name(&self, number: i32) -> Partitions {
+        Partitions::from([(self.settings.source.to_string(), number)])
+    }
+
+    fn revoke(&mut self, partitions: &Partitions) {
+        for number in self.numbers(partitions) {
+            self.owned.remove(&number);
+            self.copies.revoked(number);
+            self.tell(self.worker_of(number), Word::Revoke(self.partition(number)));
+        }
+    }
+
+    /// Keeps these warm copies, and no others.
+    fn copy(&mut self, warm: &Partitions) {
+        if !self.goes_on() {
+            return;
+        }
+        let wanted = self.numbers(warm).into_iter().collect();
+        let owned = &self.owned;
+        let change = self.copies.joined(wanted, |number| owned.contains_key(&number));
+        for number in change.forget {
+            self.forget(number);
+        }
+        self.find_copies(change.make.into_iter().collect());
+    }
+
+    fn forget(&self, number: i32) {
+        self.state.lag(number, None);
+        self.tell(self.worker_of(number), Word::Forget(self.partition(number)));
+    }
+
+    fn find_copies(&self, partitions: Vec<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let ends = changelog_ends(&settings, &partitions).await;
+            let _ = done.send(Done::CopiesFound { partitions, ends });
+        });
+    }
+
+    fn copies_found(&mut self, partitions: &[i32], ends: Result<ChangelogEnds, SourceError>) {
+        let ends = ends.map_err(|error| error.to_string());
+        for number in partitions.iter().filter(|number| self.copies.holds(**number)) {
+            let found = ends.as_ref().map(|ends| ends.get(number));
+            match found {
+                Ok(Some(ends)) => {
+                    let partition = self.partition(*number);
+                    self.tell(self.worker_of(*number), Word::Warm(partition, *ends));
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    let failed = GroupCommand::WarmFailed(self.name(*number), reason.clone());
+                    let _ = self.group.send(failed);
+                }
+            }
+        }
+        if ends.is_err() {
+            partitions.iter().for_each(|number| self.copies.failed(*number));
+        }
+    }
+
     /// Finds out where new partitions go on, beside everything else.
     fn prepare(&mut self, assigned: &Partitions) {
-        if assigned.is_empty() || self.phase != Phase::Running {
+        let numbers = self.numbers(assigned);
+        if numbers.is_empty() || !self.goes_on() {
             return;
         }
         self.round += 1;
         let round = self.round;
-        let numbers: Vec<i32> = assigned.iter().map(|(_, number)| *number).collect();
         self.owned.extend(numbers.iter().map(|number| (*number, round)));
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
@@ -243,7 +334,11 @@ impl Control {
                     let number = assignment.partition.partition();
                     // It may have been given up, or lost, since.
                     if self.owned.get(&number) == Some(&round) {
+                        self.copies.taken(number);
+                        self.state.lag(number, None);
                         self.tell(self.worker_of(number), Word::Assign(assignment));
+                    } else if !self.owned.contains_key(&number) && self.copies.not_taken(number) {
+                        self.forget(number);
                     }
                 }
             }
@@ -256,6 +351,7 @@ impl Control {
                 self.tell(worker, Word::Resolved(txn, committed));
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
+            Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
         }
     }
 
@@ -268,8 +364,22 @@ impl Control {
             FromWorker::Drained(partition) => {
                 let number = partition.partition();
                 self.state.active(number, false);
-                let drained = Partitions::from([(partition.topic().to_string(), number)]);
-                let _ = self.group.send(GroupCommand::Acknowledge(drained));
+                let _ = self.group.send(GroupCommand::Acknowledge(self.name(number)));
+                if self.copies.drained(number) {
+                    self.find_copies(vec![number]);
+                }
+            }
+            FromWorker::Warmed(partition) => {
+                let _ = self.group.send(GroupCommand::Warmed(self.name(partition.partition())));
+            }
+            FromWorker::WarmFailed(partition, reason) => {
+                let number = partition.partition();
+                self.copies.failed(number);
+                self.state.lag(number, None);
+                let _ = self.group.send(GroupCommand::WarmFailed(self.name(number), reason));
+            }
+            FromWorker::Lag(lags) => {
+                lags.iter().for_each(|(number, lag)| self.state.lag(*number, Some(*lag)));
             }
             FromWorker::Resolve { worker, txn, offsets } => self.resolve(worker, txn, offsets),
             FromWorker::Failed(error) => self.fail(error),
@@ -277,7 +387,7 @@ impl Control {
                 self.running.remove(&worker);
                 if self.running.is_empty() {
                     self.leave();
-                } else if self.phase == Phase::Running {
+                } else if self.goes_on() {
                     self.stop();
                 }
             }
@@ -305,7 +415,7 @@ impl Control {
 
     fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
         match command {
-            UserCommand::Stop if self.phase == Phase::Running => self.stop(),
+            UserCommand::Stop if self.phase == Phase::Running => self.drain(),
             // Asked again while it stops: at once then.
             UserCommand::Stop => self.cut_short(),
             UserCommand::StopNow => {
@@ -314,6 +424,21 @@ impl Control {
             }
             UserCommand::StopOnSignals => signals.listen(),
         }
+    }
+
+    /// Whether events are processed.
+    fn goes_on(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Draining)
+    }
+
+    /// Lets the group move the partitions to others, one by one, before it stops.
+    fn drain(&mut self) {
+        if self.leave_timeout.is_zero() || self.group.send(GroupCommand::Drain).is_err() {
+            return self.stop();
+        }
+        tracing::info!(timeout = ?self.leave_timeout, "leaving: partitions move to others first");
+        self.phase = Phase::Draining;
+        self.stop_by = Some(Instant::now() + self.leave_timeout);
     }
 
     fn fail(&mut self, error: SourceError) {
@@ -332,7 +457,7 @@ impl Control {
     }
 
     fn stop(&mut self) {
-        if self.phase == Phase::Running {
+        if self.goes_on() {
             self.phase = Phase::Stopping;
             self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             self.tell_all(|| Word::Stop);
@@ -342,8 +467,23 @@ impl Control {
         }
     }
 
+    fn time_is_over(&mut self) {
+        match self.phase {
+            Phase::Draining => {
+                let (timeout, owned) = (self.leave_timeout, self.owned.len());
+                tracing::warn!(?timeout, owned, "not all partitions have moved: leaving as it is");
+                self.stop();
+            }
+            _ => self.cut_short(),
+        }
+    }
+
+    /// Somebody does not want to wait any longer.
     fn cut_short(&mut self) {
         self.stop_by = None;
+        if self.phase == Phase::Draining {
+            self.stop();
+        }
         match self.phase {
             Phase::Leaving => self.phase = Phase::Ended,
             _ => self.tell_all(|| Word::StopNow),
@@ -356,6 +496,18 @@ impl Control {
         if self.group.send(GroupCommand::Leave).is_err() {
             self.phase = Phase::Ended;
         }
+    }
+}
+
+/// Tells operators what changes with a generation, and why.
+fn explain(view: &GroupView) {
+    let unowned = view.unowned.len();
+    let (generation, protocol, members) = (view.generation, &view.protocol, view.members.len());
+    tracing::info!(generation, protocol, members, unowned, in_flight = ?view.transitions, "group");
+    for moved in &view.moved {
+        let (partition, reason) =
+            (format!("{}-{}", moved.partition.0, moved.partition.1), moved.reason);
+        tracing::info!(generation, partition, from = ?moved.from, to = ?moved.to, ?reason, "moved");
     }
 }
 

@@ -134,6 +134,18 @@ pub enum SourceError {
         /// One past the last.
         high: i64,
     },
+    /// Nobody ends a transaction that a former owner left open.
+    #[error(
+        "a transaction that a former owner left open in topic `{topic}`, partitions \
+         {partitions:?}, was neither committed nor aborted in time: nothing is lost; abort it with \
+         `kafka-transactions.sh abort`, and start again"
+    )]
+    Undecided {
+        /// The changelog.
+        topic: String,
+        /// Its partitions.
+        partitions: Vec<i32>,
+    },
     /// The metadata of a committed offset can't be read.
     #[error("the committed offset of {partition} has metadata that can't be read: {reason}")]
     OffsetMetadata {

@@ -5,9 +5,12 @@
 //! what bounds it.
 
 mod builder;
+mod callbacks;
 mod control;
+mod copies;
 mod error;
 pub(crate) mod mailbox;
+mod planted;
 mod prepare;
 mod producer;
 mod running;

@@ -77,6 +77,19 @@ async fn places(
         .collect()
 }
 
+/// The first offset and the end of partitions of the changelog.
+pub(crate) async fn changelog_ends(
+    settings: &PrepareSettings,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, (i64, i64)>, SourceError> {
+    let mut admin = Admin::new(&settings.endpoint);
+    let (topic, stable) = (settings.changelog.as_str(), Isolation::ReadCommitted);
+    let low = admin.offsets(topic, partitions, OffsetAt::Earliest, stable).await?;
+    let high = admin.offsets(topic, partitions, OffsetAt::Latest, stable).await?;
+    let ends = low.into_iter().zip(high.into_values());
+    Ok(ends.map(|((partition, low), high)| (partition, (low, high))).collect())
+}
+
 /// Waits until everything before `ends` is committed or aborted.
 async fn await_stable(
     admin: &mut Admin,
@@ -90,8 +103,12 @@ async fn await_stable(
         let stable =
             admin.offsets(topic, partitions, OffsetAt::Latest, Isolation::ReadCommitted).await?;
         let open: Vec<_> = ends.iter().filter(|(p, end)| stable.get(p) < Some(end)).collect();
-        if open.is_empty() || Instant::now() >= deadline {
+        if open.is_empty() {
             return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let partitions = open.iter().map(|(partition, _)| **partition).collect();
+            return Err(SourceError::Undecided { topic: topic.to_owned(), partitions });
         }
         tracing::debug!(topic, ?open, "waiting for a former owner's transaction");
         tokio::time::sleep(poll).await;

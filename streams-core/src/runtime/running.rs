@@ -1,6 +1,6 @@
 //! A source that was started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use super::mailbox::Mailbox;
 use super::worker::ToWorker;
 use crate::ExecutionState;
 use crate::client::rdkafka::RdTxnProducer;
+use crate::group::GroupView;
 use crate::handler::{EventContext, EventSource, Result as HandlerResult};
 
 /// Whether a source is well: for a deployment's health check.
@@ -31,6 +32,8 @@ pub enum SourceState {
 struct Shared {
     state: SourceState,
     active: BTreeSet<i32>,
+    view: Option<GroupView>,
+    lags: BTreeMap<i32, i64>,
 }
 
 /// What the control thread lets others see.
@@ -50,6 +53,23 @@ impl SharedState {
                 shared.state = state;
             }
         });
+    }
+
+    pub(crate) fn set_view(&self, view: GroupView) {
+        self.with(|shared| shared.view = Some(view));
+    }
+
+    /// So far behind is the warm copy; `None` if there is none any more.
+    pub(crate) fn lag(&self, partition: i32, lag: Option<i64>) {
+        self.with(|shared| match lag {
+            Some(lag) => shared.lags.insert(partition, lag),
+            None => shared.lags.remove(&partition),
+        });
+    }
+
+    /// Nothing is ours any more.
+    pub(crate) fn lost(&self) {
+        self.with(|shared| shared.active.clear());
     }
 
     pub(crate) fn active(&self, partition: i32, is_active: bool) {
@@ -105,6 +125,18 @@ impl<A: EventSource> RunningSource<A> {
         self.state.with(|shared| shared.active.clone())
     }
 
+    /// The group as its leader planned it last: its members, their partitions and warm copies, and
+    /// what is on its way from one to another; `None` before the first generation.
+    pub fn group_view(&self) -> Option<GroupView> {
+        self.state.with(|shared| shared.view.clone())
+    }
+
+    /// The warm copies that are kept here, each with the number of changelog offsets that it is
+    /// behind, as of a second ago.
+    pub fn warm_copies(&self) -> BTreeMap<i32, i64> {
+        self.state.with(|shared| shared.lags.clone())
+    }
+
     /// Waits until `partitions` are processed here. Returns whether they are, within `timeout`.
     pub fn wait_for_active(&self, partitions: usize, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
@@ -131,8 +163,9 @@ impl<A: EventSource> RunningSource<A> {
         self.workers[worker].send(ToWorker::Interject(partition, Box::new(run)));
     }
 
-    /// Asks the source to stop: finish what has begun, commit, leave the group. Asked again, it
-    /// stops at once.
+    /// Asks the source to stop. It goes on until its partitions have moved to others, one by one,
+    /// to members that have warm copies of them, but no longer than `leave_timeout`; then it
+    /// finishes what has begun, commits, and leaves the group. Asked again, it stops at once.
     pub fn stop(&self) {
         let _ = self.commands.send(UserCommand::Stop);
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::planted::{self, Bug};
 use crate::client::{OffsetToCommit, TxnProducer};
 use crate::eos::TxnSeq;
 use crate::error::{Disposition, TxnError, TxnStep};
@@ -172,9 +173,12 @@ impl<P: TxnProducer> SlotCalls<P> {
                 Err(error) => SlotReply::Failed(txn, error),
             }),
             SlotCommand::Commit { txn, offsets, generation } => {
-                let committed = producer
-                    .send_offsets(&offsets, &generation, CALL_TIMEOUT)
-                    .and_then(|()| producer.commit(CALL_TIMEOUT));
+                let fenced = match offsets.is_empty() && planted::is(Bug::InterjectionWithoutFence)
+                {
+                    true => Ok(()),
+                    false => producer.send_offsets(&offsets, &generation, CALL_TIMEOUT),
+                };
+                let committed = fenced.and_then(|()| producer.commit(CALL_TIMEOUT));
                 if let Err(error) = committed {
                     return reply(SlotReply::Failed(txn, error));
                 }

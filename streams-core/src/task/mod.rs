@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!  assigned -> Restoring -> Active -> Closing -> gone
-//!                  |           |         ^
-//!                  +-----------+---------+   revoked; lost ones are gone at once
+//!                ^ |           |         ^
+//!         Warm --+ +-----------+---------+   revoked; lost ones are gone at once
 //! ```
+//!
+//! A warm one is another member's: its store follows the changelog. When the partition becomes ours
+//! it goes on from there: only the last changelog records are missing.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
 //! half of them are done.
@@ -35,7 +38,7 @@ pub struct Restore {
     records: u64,
     bytes: u64,
     started: Instant,
-    report_at: Instant,
+    reported_at: Instant,
 }
 
 /// How far a restore is.
@@ -54,9 +57,16 @@ pub struct RestoreProgress {
 impl Restore {
     /// A restore of the records from `start` to `end`; `None` if there are none.
     pub fn new(now: Instant, start: i64, end: i64) -> Option<Self> {
-        let report_at = now + PROGRESS_EVERY;
-        let restore = Self { end, position: start, records: 0, bytes: 0, started: now, report_at };
-        (start < end).then_some(restore)
+        (start < end).then(|| Self::begin(now, start, end))
+    }
+
+    const fn begin(now: Instant, start: i64, end: i64) -> Self {
+        Self { end, position: start, records: 0, bytes: 0, started: now, reported_at: now }
+    }
+
+    /// Whether everything up to its end was applied.
+    pub const fn is_done(&self) -> bool {
+        self.position >= self.end
     }
 
     /// Where to read from.
@@ -79,8 +89,9 @@ impl Restore {
 
     /// How far it is, if a report is due.
     pub fn report(&mut self, now: Instant) -> Option<RestoreProgress> {
-        (now >= self.report_at).then(|| {
-            self.report_at = now + PROGRESS_EVERY;
+        let due = now.saturating_duration_since(self.reported_at) >= PROGRESS_EVERY;
+        due.then(|| {
+            self.reported_at = now;
             self.progress(now)
         })
     }
@@ -98,9 +109,75 @@ impl Restore {
     }
 }
 
+/// A warm copy is ready when it lags by fewer changelog offsets: about a transaction's.
+pub const WARM_LAG_MAX: i64 = 1_000;
+
+/// A copy of another member's store, which follows the changelog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmCopy {
+    restore: Restore,
+    /// Everything that was there has been applied.
+    at_end: bool,
+    /// It was said to be ready.
+    ready: bool,
+}
+
+impl WarmCopy {
+    /// A copy that reads from `start`; `end` is the changelog's end by now.
+    pub const fn new(now: Instant, start: i64, end: i64) -> Self {
+        let at_end = start >= end;
+        Self { restore: Restore::begin(now, start, end), at_end, ready: false }
+    }
+
+    /// Where to read on.
+    pub const fn position(&self) -> i64 {
+        self.restore.position()
+    }
+
+    /// How many records were applied.
+    pub const fn records(&self) -> u64 {
+        self.restore.records()
+    }
+
+    /// A record was applied.
+    pub const fn applied(&mut self, offset: i64, bytes: usize) {
+        self.at_end = false;
+        self.restore.applied(offset, bytes);
+    }
+
+    /// The end was reached, as far as transactions are decided.
+    pub const fn reached_end(&mut self) {
+        self.at_end = true;
+    }
+
+    /// So many changelog offsets are missing at most, if the changelog ends at `end`.
+    pub fn lag(&self, end: Option<i64>) -> i64 {
+        if self.at_end {
+            return 0;
+        }
+        let end = end.map_or(self.restore.end, |end| end.max(self.restore.end));
+        (end - self.restore.position).max(0)
+    }
+
+    /// Whether it has just become ready: that is said once.
+    pub fn becomes_ready(&mut self, end: Option<i64>) -> bool {
+        let becomes = !self.ready && self.lag(end) < WARM_LAG_MAX;
+        self.ready |= becomes;
+        becomes
+    }
+
+    /// The partition is ours, and its changelog ends at `end`: what is still to be restored.
+    pub const fn take(&self, now: Instant, end: i64) -> Restore {
+        let Restore { position, records, bytes, .. } = self.restore;
+        Restore { records, bytes, ..Restore::begin(now, position, end) }
+    }
+}
+
 /// Where a task is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskState {
+    /// Its store follows the changelog, and its events are another member's.
+    Warm(WarmCopy),
     /// Its store is read from the changelog.
     Restoring(Restore),
     /// It processes events.
@@ -230,6 +307,22 @@ mod tests {
     #[test]
     fn an_empty_changelog_needs_no_restore() {
         assert_eq!(Restore::new(Instant::now(), 7, 7), None);
+    }
+
+    #[test]
+    fn a_warm_copy_is_ready_once_and_goes_on_where_it_was() {
+        let now = Instant::now();
+        let mut copy = WarmCopy::new(now, 0, 5_000);
+        assert!(!copy.becomes_ready(None), "it has read nothing yet");
+        copy.applied(4_200, 10);
+        assert_eq!(copy.lag(Some(9_000)), 4_799, "the changelog goes on");
+        assert!(copy.becomes_ready(None));
+        assert!(!copy.becomes_ready(None), "once");
+        copy.reached_end();
+        assert_eq!(copy.lag(Some(9_000)), 0, "what is behind it are no records");
+        let rest = copy.take(now, 4_203);
+        assert_eq!((rest.position(), rest.records(), rest.is_done()), (4_201, 1, false));
+        assert!(copy.take(now, 4_201).is_done());
     }
 
     #[test]

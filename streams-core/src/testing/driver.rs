@@ -616,6 +616,8 @@ impl<A: EventSource> TestDriver<A> {
                 self.instance.mailbox.send(stop);
             }
             FromWorker::Active(_) | FromWorker::Drained(_) | FromWorker::Ended(_) => {}
+            // One instance keeps no copies of another's.
+            FromWorker::Warmed(_) | FromWorker::WarmFailed(..) | FromWorker::Lag(..) => {}
         }
     }
 
@@ -646,7 +648,7 @@ impl<A: EventSource> Instance<A> {
         let parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
             0,
             Arc::new(make_producer),
-            Box::new(move || Ok(MemoryFetcher::new(fetchers.clone()))),
+            Box::new(move |_| Ok(MemoryFetcher::new(fetchers.clone()))),
             Box::new(move |report| drop(reports.send(report))),
         );
         let (mut slots, mut workers_slots) = (vec![], vec![]);

@@ -12,9 +12,9 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::base_config;
 use super::context::Context;
-use crate::client::{ClusterConfig, FetchError, Fetched, Fetcher};
+use super::{base_config, ffi};
+use crate::client::{ClusterConfig, FetchError, Fetched, Fetcher, Reads};
 use crate::record::{Headers, Record, TopicPartition, encode_header};
 
 /// Records are copied into buffers of this size, many to one.
@@ -38,15 +38,21 @@ impl RdFetcher {
     pub fn new(
         cluster: &ClusterConfig,
         group_id: &str,
+        reads: Reads,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, FetchError> {
         let mut config = base_config(cluster);
+        // The end of a changelog is known with an empty reply, and a hand-over waits for it.
+        let wait_max_ms = match reads {
+            Reads::Source => "100",
+            Reads::Changelog => "20",
+        };
         // At its default of one second, a full queue pauses the partition for that long.
         for (name, value) in [
             ("fetch.queue.backoff.ms", "1"),
             ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
-            ("fetch.wait.max.ms", "100"),
+            ("fetch.wait.max.ms", wait_max_ms),
         ] {
             if config.get(name).is_none() {
                 config.set(name, value);
@@ -140,6 +146,10 @@ impl Fetcher for RdFetcher {
         if let Err(error) = self.consumer.resume(&Self::list(partition)) {
             tracing::warn!(%partition, %error, "can't resume");
         }
+    }
+
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        ffi::high_watermark(&self.consumer, partition.topic(), partition.partition())
     }
 
     fn poll(&mut self) -> Option<Fetched> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -58,6 +59,29 @@ pub(super) fn answering_broker(
     let code = RDKafkaErrorCode::from(code);
     let message = code.to_string();
     Err(RdError { code: code as i32, message, fatal: false, requires_abort: false })
+}
+
+/// One past the partition's last record, as the last fetch told; `None` if there was none yet. Asks
+/// nobody, unlike rust-rdkafka's `fetch_watermarks`.
+pub(super) fn high_watermark(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let topic = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the consumer is alive for as long as it is borrowed, the name is zero-terminated, and
+    // both numbers are written to before the call returns.
+    let code = unsafe {
+        sys::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
 /// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only

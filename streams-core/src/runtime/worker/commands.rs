@@ -1,14 +1,17 @@
 //! What the pool asks for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, OffsetToCommit, SendError, TxnProducer};
 use crate::eos::{Command, CommitOffset, Event, PartitionId, StopReason, TxnSeq};
 use crate::error::Disposition;
+use crate::group::Generation;
 use crate::handler::EventSource;
 use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
+use crate::runtime::planted::{self, Bug};
 use crate::runtime::slot::SlotCommand;
 use crate::store::StateStore;
 
@@ -56,9 +59,30 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let disposition = Disposition::Abort;
             return self.pool.handle(now, Event::Failed { txn, disposition });
         };
+        let (generation, offsets) = self.plant(generation, offsets);
         let offsets = self.offsets(txn, &offsets);
-        debug_assert!(!offsets.is_empty(), "EOS-7: only an offset commit is fenced");
+        let fenced = !offsets.is_empty() || planted::is(Bug::InterjectionWithoutFence);
+        debug_assert!(fenced, "EOS-7: only an offset commit is fenced");
         self.slots[slot].command(SlotCommand::Commit { txn, offsets, generation });
+    }
+
+    /// What a commit is made of, with the bug that a test has switched on.
+    fn plant(
+        &self,
+        generation: Generation,
+        offsets: Vec<CommitOffset>,
+    ) -> (Generation, Vec<CommitOffset>) {
+        if planted::is(Bug::CommitWithoutGeneration) {
+            let member_id = Arc::from("");
+            return (Generation { generation_id: -1, member_id, ..generation }, offsets);
+        }
+        if planted::is(Bug::InterjectionWithoutFence) {
+            let moves = |offset: &CommitOffset| {
+                self.pool.committed_of(offset.partition) != Some(&offset.snapshot)
+            };
+            return (generation, offsets.into_iter().filter(moves).collect());
+        }
+        (generation, offsets)
     }
 
     fn offsets(&self, txn: TxnSeq, offsets: &[CommitOffset]) -> Vec<OffsetToCommit> {

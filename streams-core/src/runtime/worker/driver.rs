@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Clock, FromWorker, Next, ToWorker, Worker, WorkerParts};
-use crate::client::{Fetcher, TxnProducer};
+use crate::client::{Fetcher, Reads, TxnProducer};
 use crate::handler::EventSource;
 use crate::runtime::error::SourceError;
 use crate::runtime::mailbox::Mailbox;
@@ -38,7 +38,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     ) {
         mailbox.waker().wake_me();
         let index = parts.index;
-        let fetcher = match (parts.make_fetcher)() {
+        let fetcher = match (parts.make_fetcher)(Reads::Source) {
             Ok(fetcher) => fetcher,
             Err(error) => return end(&parts, error.into()),
         };

@@ -1,18 +1,18 @@
-//! Events: records, completions, interjections, and the changelog before them.
+//! Events: records, completions, interjections.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Clock, EVENTS_PER_ROUND, RESTORES_PER_ROUND, Waiting, Worker};
+use super::{Clock, EVENTS_PER_ROUND, Waiting, Worker};
 use crate::client::{Fetched, Fetcher, TxnProducer};
 use crate::eos::{Delivery, EventEnd, Offer};
 use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome, Severity};
 use crate::record::{ProducerRecord, Record};
 use crate::runtime::OnUndecodable;
 use crate::runtime::error::{EventPlace, SourceError};
-use crate::store::{Change, StateStore};
+use crate::store::StateStore;
 use crate::task::{Task, TaskState, Waiting as WaitingEvent};
 
 /// What a handler's panic was called with.
@@ -241,79 +241,6 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             Err(error) => self.fail(error),
         }
-    }
-
-    /// Applies changelog records. Returns whether there may be more at hand.
-    pub(super) fn restore(&mut self, now: Instant) -> bool {
-        let mut more = true;
-        for _ in 0..RESTORES_PER_ROUND {
-            let Some(restorer) = &mut self.restorer else {
-                return false;
-            };
-            match restorer.poll() {
-                None => {
-                    more = false;
-                    break;
-                }
-                Some(Fetched::Record(record)) => self.restore_record(now, &record),
-                Some(Fetched::EndOfPartition(partition)) => self.restored(now, partition),
-                Some(Fetched::Trouble(message)) => tracing::warn!(message, "restoring"),
-                Some(Fetched::Failed(error)) => self.fail(error.into()),
-            }
-        }
-        for task in self.tasks.values_mut() {
-            let partition = task.topic_partition().clone();
-            if let TaskState::Restoring(restore) = &mut task.state
-                && let Some(p) = restore.report(now)
-            {
-                let (records, bytes, rate, remaining) = (p.records, p.bytes, p.rate, p.remaining);
-                tracing::info!(%partition, records, bytes, rate, remaining, "restoring");
-            }
-        }
-        more
-    }
-
-    fn restore_record(&mut self, now: Instant, record: &Record) {
-        let partition = record.topic_partition().partition();
-        let Some(task) = self.tasks.get_mut(&partition) else {
-            return;
-        };
-        let TaskState::Restoring(restore) = &mut task.state else {
-            return;
-        };
-        let change = Change {
-            offset: record.offset(),
-            key: record.key().unwrap_or_default(),
-            value: record.value(),
-            headers: record.headers(),
-        };
-        if let Err(source) = task.context.store.restore(change) {
-            let partition = task.topic_partition().clone();
-            return self.fail(SourceError::Restore { partition, source });
-        }
-        if restore.applied(record.offset(), record.size_bytes()) {
-            self.restored(now, partition);
-        }
-    }
-
-    fn restored(&mut self, now: Instant, partition: i32) {
-        let Some(task) = self.tasks.get_mut(&partition) else {
-            return;
-        };
-        let at = task.topic_partition().clone();
-        let TaskState::Restoring(restore) = &task.state else {
-            return;
-        };
-        let p = restore.progress(now);
-        let (records, bytes, rate) = (p.records, p.bytes, p.rate);
-        tracing::info!(partition = %at, records, bytes, rate, "restored");
-        if task.committed.is_none() && p.records > 0 {
-            let group = self.parts.group_id.to_string();
-            let error = SourceError::OffsetMissing { partition: at, group, records: p.records };
-            return self.fail(error);
-        }
-        self.activate(now, partition);
-        self.end_restore(partition);
     }
 }
 

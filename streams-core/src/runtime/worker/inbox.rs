@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, next_run};
 use crate::client::{Fetcher, TxnProducer};
-use crate::eos::{Event, PartitionId};
+use crate::eos::{Event, PartitionId, Snapshot};
 use crate::handler::{Completion, CompletionSink, EventContext, EventSource, Interjection};
 use crate::record::TopicPartition;
-use crate::runtime::error::SourceError;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{SlotCommand, SlotReply};
 use crate::store::StateStore;
@@ -34,6 +33,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.waiting.push_back(Waiting::Interject(partition, run));
             }
             ToWorker::Assign(assignment) => self.assign(now, assignment),
+            ToWorker::Warm(partition, changelog) => self.warm(now, &partition, changelog),
+            ToWorker::Forget(partition) => self.forget(&partition),
             ToWorker::Revoke(partition) => self.revoke(now, &partition),
             ToWorker::LoseAll => self.lose_all(now),
             ToWorker::Hold => self.pool.handle(now, Event::HoldCommits),
@@ -46,12 +47,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             ToWorker::Stop => {
                 self.stopping = true;
+                self.forget_all();
                 let all: Vec<_> =
                     self.tasks.values().map(|t| t.topic_partition().clone()).collect();
                 all.iter().for_each(|partition| self.revoke(now, partition));
             }
             ToWorker::StopNow => {
                 self.lose_all(now);
+                self.forget_all();
                 self.abort_all();
                 self.ended = true;
             }
@@ -61,32 +64,41 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     fn assign(&mut self, now: Instant, assignment: Assignment) {
         let Assignment { partition, committed, start, changelog } = assignment;
         if self.stopping || self.failed {
+            self.close(partition.partition());
             return (self.parts.report)(FromWorker::Drained(partition));
         }
-        let id = PartitionId(self.next_assignment);
-        self.next_assignment += 1;
-        let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
-        let context = EventContext::new(partition.clone(), Arc::clone(&self.parts.changelog), sink);
-        let restore = Restore::new(now, changelog.0, changelog.1);
-        let restoring = restore.is_some();
+        self.parts.callbacks.assigned(&partition);
         let number = partition.partition();
-        self.tasks.insert(number, Task::new(id, context, committed, start, restore));
-        if !restoring {
+        let warm = self.take_warm(now, number, changelog);
+        let restore = warm.unwrap_or_else(|| {
+            let task = self.new_task(&partition);
+            self.tasks.insert(number, task);
+            Restore::new(now, changelog.0, changelog.1)
+        });
+        let Some(task) = self.tasks.get_mut(&number) else {
+            return;
+        };
+        (task.committed, task.start) = (committed, start);
+        let Some(restore) = restore else {
+            self.end_restore(number);
             return self.activate(now, number);
-        }
-        tracing::info!(%partition, start = changelog.0, end = changelog.1, "restoring");
-        if let Err(error) = self.begin_restore(number, changelog.0) {
+        };
+        let (from, end, applied) = (restore.position(), changelog.1, restore.records());
+        tracing::info!(%partition, from, end, applied, "restoring");
+        task.state = TaskState::Restoring(restore);
+        // What was fetched before this is dropped: an end that was reached before the last changes
+        // were written must not count.
+        if let Err(error) = self.begin_restore(number, from) {
             self.fail(error);
         }
     }
 
-    fn begin_restore(&mut self, partition: i32, start: i64) -> Result<(), SourceError> {
-        let restorer = match &mut self.restorer {
-            Some(restorer) => restorer,
-            none => none.insert((self.parts.make_fetcher)()?),
-        };
-        let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), partition);
-        Ok(restorer.assign(&changelog, start)?)
+    pub(super) fn new_task(&mut self, partition: &TopicPartition) -> Task<A::Store> {
+        let id = PartitionId(self.next_assignment);
+        self.next_assignment += 1;
+        let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
+        let context = EventContext::new(partition.clone(), Arc::clone(&self.parts.changelog), sink);
+        Task::new(id, context, None, Snapshot::at(0), None)
     }
 
     /// The store is whole: events can be processed.
@@ -107,6 +119,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             task.interjections = runs;
             tracing::info!(partition = %at, offset = task.start.offset, "active");
         }
+        self.parts.callbacks.activated(&at);
         match assigned {
             Ok(()) => (self.parts.report)(FromWorker::Active(at)),
             Err(error) => self.fail(error.into()),
@@ -130,8 +143,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         };
         let id = task.id;
+        if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) {
+            self.parts.callbacks.will_revoke(partition);
+        }
+        let Some(task) = self.task_of(partition) else {
+            return;
+        };
         match std::mem::replace(&mut task.state, TaskState::Closing) {
-            TaskState::Restoring(_) => {
+            TaskState::Restoring(_) | TaskState::Warm(_) => {
                 self.end_restore(partition.partition());
                 self.close(partition.partition());
                 (self.parts.report)(FromWorker::Drained(partition.clone()));
@@ -151,29 +170,23 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if let Some(mut task) = self.tasks.remove(&partition) {
             task.context.store.revoked();
             tracing::info!(partition = %task.topic_partition(), "closed");
-        }
-    }
-
-    pub(super) fn end_restore(&mut self, partition: i32) {
-        let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), partition);
-        if let Some(restorer) = &mut self.restorer {
-            restorer.unassign(&changelog);
-        }
-        let restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
-        if !self.tasks.values().any(restoring) {
-            self.restorer = None;
-        }
-    }
-
-    fn lose_all(&mut self, now: Instant) {
-        let partitions: Vec<_> = self.tasks.keys().copied().collect();
-        for partition in partitions {
-            if let Some(task) = self.tasks.get(&partition) {
-                self.fetcher.unassign(task.topic_partition());
+            // A copy that became ours is not a copy any more.
+            if !matches!(task.state, TaskState::Warm(_)) {
+                self.parts.callbacks.revoked(task.topic_partition());
             }
-            self.close(partition);
         }
-        self.restorer = None;
+    }
+
+    /// Warm copies stay: they hold only what is committed, and follow whoever goes on.
+    fn lose_all(&mut self, now: Instant) {
+        let is_ours = |task: &&Task<A::Store>| !matches!(task.state, TaskState::Warm(_));
+        let ours: Vec<_> =
+            self.tasks.values().filter(is_ours).map(|t| t.topic_partition().clone()).collect();
+        for partition in ours {
+            self.fetcher.unassign(&partition);
+            self.end_restore(partition.partition());
+            self.close(partition.partition());
+        }
         self.waiting.clear();
         // EOS-7: there is nothing to commit with.
         self.generation = None;

@@ -8,6 +8,8 @@ mod driver;
 mod events;
 mod fence;
 mod inbox;
+mod restore;
+mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,11 +19,12 @@ use std::time::{Duration, Instant, SystemTime};
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
 use super::OnUndecodable;
+use super::callbacks::Callbacks;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::slot::{MakeProducer, Slot, SlotReply};
 use crate::ExecutionState;
-use crate::client::{FetchError, Fetcher, TxnProducer};
+use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{EosConfig, Pool, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
@@ -33,8 +36,6 @@ use crate::task::Task;
 
 /// So many events are processed before the mailbox is looked at again.
 const EVENTS_PER_ROUND: usize = 512;
-/// So many changelog records are applied before the mailbox is looked at again.
-const RESTORES_PER_ROUND: usize = 4_096;
 
 /// An interjection at any time, by [`super::RunningSource::interject`].
 pub(crate) type Interject<S> =
@@ -48,6 +49,10 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Completion(Completion<S>),
     /// A partition is ours.
     Assign(Assignment),
+    /// A warm copy of the partition is wanted; its changelog has these ends.
+    Warm(TopicPartition, (i64, i64)),
+    /// The warm copy is not wanted any more.
+    Forget(TopicPartition),
     /// A partition is given up: finish what has begun.
     Revoke(TopicPartition),
     /// All partitions are lost.
@@ -83,6 +88,12 @@ pub(crate) struct Assignment {
 pub(crate) enum FromWorker {
     /// The partition's store is restored, and its events are processed.
     Active(TopicPartition),
+    /// The warm copy has caught up.
+    Warmed(TopicPartition),
+    /// There is no warm copy, and why.
+    WarmFailed(TopicPartition, String),
+    /// So many changelog offsets are missing in each warm copy.
+    Lag(BTreeMap<i32, i64>),
     /// The revoked partition is done (EOS-6).
     Drained(TopicPartition),
     /// Was this commit of ours?
@@ -92,6 +103,9 @@ pub(crate) enum FromWorker {
     /// The worker has ended.
     Ended(usize),
 }
+
+/// Makes a fetcher.
+pub(crate) type MakeFetcher<F> = Box<dyn Fn(Reads) -> Result<F, FetchError> + Send>;
 
 /// What a worker is made of.
 pub(crate) struct WorkerParts<A: EventSource, P, F> {
@@ -107,7 +121,8 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) seed: u64,
     pub(crate) session_timeout: Duration,
     pub(crate) make_producer: MakeProducer<P>,
-    pub(crate) make_fetcher: Box<dyn Fn() -> Result<F, FetchError> + Send>,
+    pub(crate) make_fetcher: MakeFetcher<F>,
+    pub(crate) callbacks: Callbacks,
     pub(crate) report: Box<dyn Fn(FromWorker) + Send>,
 }
 
@@ -129,6 +144,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     waiting: VecDeque<Waiting<A::Store>>,
     last_error: Option<TxnError>,
     fence: Fence,
+    /// When the lag of warm copies is said next.
+    lag_due: Option<Instant>,
     /// No transaction took the last event: what ends one wakes us.
     full: bool,
     failed: bool,
@@ -187,6 +204,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             waiting: VecDeque::new(),
             last_error: None,
             fence: Fence::default(),
+            lag_due: None,
             full: false,
             failed: false,
             stopping: false,

@@ -1,0 +1,161 @@
+//! The changelog: stores that are restored before their partition's events, and warm copies.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Worker;
+use crate::client::{FetchError, Fetched, Fetcher, Reads, TxnProducer};
+use crate::handler::EventSource;
+use crate::record::{Record, TopicPartition};
+use crate::runtime::error::SourceError;
+use crate::store::{Change, StateStore};
+use crate::task::{Task, TaskState};
+
+/// So many changelog records are applied before the mailbox is looked at again.
+const RECORDS_PER_ROUND: usize = 4_096;
+/// The same, while there are events to process: they wait for a fraction of a millisecond.
+const RECORDS_PER_ROUND_WHILE_ACTIVE: usize = 256;
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    /// Begins to read a partition's changelog; what was fetched of it before is dropped.
+    pub(super) fn begin_restore(&mut self, partition: i32, start: i64) -> Result<(), SourceError> {
+        let changelog = self.changelog(partition);
+        let restorer = match &mut self.restorer {
+            Some(restorer) => restorer,
+            none => none.insert((self.parts.make_fetcher)(Reads::Changelog)?),
+        };
+        Ok(restorer.assign(&changelog, start)?)
+    }
+
+    /// Reads a partition's changelog no longer.
+    pub(super) fn end_restore(&mut self, partition: i32) {
+        let changelog = self.changelog(partition);
+        if let Some(restorer) = &mut self.restorer {
+            restorer.unassign(&changelog);
+        }
+        let reads = |task: &Task<A::Store>| {
+            task.topic_partition().partition() != partition
+                && matches!(task.state, TaskState::Restoring(_) | TaskState::Warm(_))
+        };
+        if !self.tasks.values().any(reads) {
+            self.restorer = None;
+        }
+    }
+
+    pub(super) fn changelog(&self, partition: i32) -> TopicPartition {
+        TopicPartition::new(Arc::clone(&self.parts.changelog), partition)
+    }
+
+    /// Applies changelog records. Returns whether there may be more at hand.
+    pub(super) fn restore(&mut self, now: Instant) -> bool {
+        if self.restorer.is_none() {
+            return false;
+        }
+        let is_active = self.tasks.values().any(|task| task.state == TaskState::Active);
+        let budget = if is_active { RECORDS_PER_ROUND_WHILE_ACTIVE } else { RECORDS_PER_ROUND };
+        let mut more = true;
+        for _ in 0..budget {
+            let Some(restorer) = &mut self.restorer else {
+                return false;
+            };
+            match restorer.poll() {
+                None => {
+                    more = false;
+                    break;
+                }
+                Some(Fetched::Record(record)) => self.restore_record(now, &record),
+                Some(Fetched::EndOfPartition(partition)) => self.changelog_ends(now, partition),
+                Some(Fetched::Trouble(message)) => tracing::warn!(message, "restoring"),
+                Some(Fetched::Failed(error)) => self.restore_failed(error),
+            }
+        }
+        self.report_restores(now);
+        self.report_warm(now);
+        more
+    }
+
+    fn report_restores(&mut self, now: Instant) {
+        for task in self.tasks.values_mut() {
+            let partition = task.topic_partition().clone();
+            if let TaskState::Restoring(restore) = &mut task.state
+                && let Some(p) = restore.report(now)
+            {
+                let (records, bytes, rate, remaining) = (p.records, p.bytes, p.rate, p.remaining);
+                tracing::info!(%partition, records, bytes, rate, remaining, "restoring");
+            }
+        }
+    }
+
+    fn restore_record(&mut self, now: Instant, record: &Record) {
+        let partition = record.topic_partition().partition();
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        if !matches!(task.state, TaskState::Restoring(_) | TaskState::Warm(_)) {
+            return;
+        }
+        let change = Change {
+            offset: record.offset(),
+            key: record.key().unwrap_or_default(),
+            value: record.value(),
+            headers: record.headers(),
+        };
+        let restored = task.context.store.restore(change);
+        let (offset, bytes) = (record.offset(), record.size_bytes());
+        match (&mut task.state, restored) {
+            (TaskState::Warm(_), Err(error)) => self.warm_failed(partition, &error),
+            (_, Err(source)) => {
+                let partition = task.topic_partition().clone();
+                self.fail(SourceError::Restore { partition, source });
+            }
+            (TaskState::Warm(copy), Ok(())) => copy.applied(offset, bytes),
+            (TaskState::Restoring(restore), Ok(())) => {
+                if restore.applied(offset, bytes) {
+                    self.restored(now, partition);
+                }
+            }
+            (TaskState::Active | TaskState::Closing, Ok(())) => {}
+        }
+    }
+
+    /// The end was reached, as far as transactions are decided. Whoever restores has made sure that
+    /// everything up to its end is (`runtime/prepare.rs`).
+    fn changelog_ends(&mut self, now: Instant, partition: i32) {
+        match self.tasks.get_mut(&partition).map(|task| &mut task.state) {
+            Some(TaskState::Warm(copy)) => copy.reached_end(),
+            Some(TaskState::Restoring(_)) => self.restored(now, partition),
+            _ => {}
+        }
+    }
+
+    /// The client does not say which partition it was.
+    fn restore_failed(&mut self, error: FetchError) {
+        let restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
+        if self.tasks.values().any(restoring) {
+            return self.fail(error.into());
+        }
+        for partition in self.warm_partitions() {
+            self.warm_failed(partition, &error);
+        }
+    }
+
+    fn restored(&mut self, now: Instant, partition: i32) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        let at = task.topic_partition().clone();
+        let TaskState::Restoring(restore) = &task.state else {
+            return;
+        };
+        let p = restore.progress(now);
+        let (records, bytes, rate) = (p.records, p.bytes, p.rate);
+        tracing::info!(partition = %at, records, bytes, rate, "restored");
+        if task.committed.is_none() && p.records > 0 {
+            let group = self.parts.group_id.to_string();
+            let error = SourceError::OffsetMissing { partition: at, group, records: p.records };
+            return self.fail(error);
+        }
+        self.activate(now, partition);
+        self.end_restore(partition);
+    }
+}

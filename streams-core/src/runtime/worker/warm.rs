@@ -1,0 +1,115 @@
+//! Warm copies: stores of other members' partitions, which follow the changelog.
+//!
+//! A copy holds only what is committed, processes nothing, and belongs to nobody's transaction.
+//! When its partition becomes ours, what is still missing is the changelog from the copy's position
+//! to the end that was taken after the former owner gave it up.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use super::{FromWorker, Worker};
+use crate::client::{Fetcher, TxnProducer};
+use crate::handler::EventSource;
+use crate::record::TopicPartition;
+use crate::runtime::planted::{self, Bug};
+use crate::task::{Restore, TaskState, WarmCopy};
+
+/// The time between two reports of how far the copies are behind.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+
+impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
+    /// Makes a warm copy.
+    pub(super) fn warm(&mut self, now: Instant, partition: &TopicPartition, changelog: (i64, i64)) {
+        let number = partition.partition();
+        if self.stopping || self.failed || self.tasks.contains_key(&number) {
+            return;
+        }
+        let mut task = self.new_task(partition);
+        task.state = TaskState::Warm(WarmCopy::new(now, changelog.0, changelog.1));
+        self.tasks.insert(number, task);
+        tracing::info!(%partition, start = changelog.0, end = changelog.1, "warming up");
+        if let Err(error) = self.begin_restore(number, changelog.0) {
+            self.warm_failed(number, &error);
+        }
+    }
+
+    /// The copy is not wanted any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        let number = partition.partition();
+        if self.task_of(partition).is_some_and(|task| matches!(task.state, TaskState::Warm(_))) {
+            self.end_restore(number);
+            self.close(number);
+        }
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        for partition in self.warm_partitions() {
+            self.end_restore(partition);
+            self.close(partition);
+        }
+    }
+
+    pub(super) fn warm_partitions(&self) -> Vec<i32> {
+        let warm = self.tasks.iter().filter(|(_, task)| matches!(task.state, TaskState::Warm(_)));
+        warm.map(|(partition, _)| *partition).collect()
+    }
+
+    pub(super) fn warm_failed(&mut self, partition: i32, error: &dyn Display) {
+        let Some(at) = self.tasks.get(&partition).map(|task| task.topic_partition().clone()) else {
+            return;
+        };
+        tracing::warn!(partition = %at, %error, "no warm copy");
+        self.end_restore(partition);
+        self.close(partition);
+        (self.parts.report)(FromWorker::WarmFailed(at, error.to_string()));
+    }
+
+    /// The copy becomes ours. Returns what it still has to read, if there is a copy.
+    #[expect(clippy::option_option, reason = "is there a copy; is anything missing")]
+    pub(super) fn take_warm(
+        &mut self,
+        now: Instant,
+        partition: i32,
+        (low, end): (i64, i64),
+    ) -> Option<Option<Restore>> {
+        let task = self.tasks.get_mut(&partition)?;
+        let TaskState::Warm(copy) = &task.state else {
+            return None;
+        };
+        // Records that it has not seen are gone: only a new one can be whole.
+        if copy.position() < low {
+            self.close(partition);
+            return None;
+        }
+        let rest = copy.take(now, end);
+        let (at, missing) = (task.topic_partition(), end - rest.position());
+        tracing::info!(partition = %at, missing, "the warm copy is ours");
+        let is_whole = rest.is_done() || planted::is(Bug::StaleCopy);
+        Some((!is_whole).then_some(rest))
+    }
+
+    /// Says which copies have caught up, and, from time to time, how far they are behind.
+    pub(super) fn report_warm(&mut self, now: Instant) {
+        let mut lags = BTreeMap::new();
+        for partition in self.warm_partitions() {
+            let changelog = self.changelog(partition);
+            let end = self.restorer.as_ref().and_then(|restorer| restorer.end(&changelog));
+            let Some(task) = self.tasks.get_mut(&partition) else {
+                continue;
+            };
+            let at = task.topic_partition().clone();
+            if let TaskState::Warm(copy) = &mut task.state {
+                lags.insert(partition, copy.lag(end));
+                if copy.becomes_ready(end) {
+                    tracing::info!(partition = %at, records = copy.records(), "warm");
+                    (self.parts.report)(FromWorker::Warmed(at));
+                }
+            }
+        }
+        if !lags.is_empty() && self.lag_due.is_none_or(|due| now >= due) {
+            self.lag_due = Some(now + LAG_EVERY);
+            (self.parts.report)(FromWorker::Lag(lags));
+        }
+    }
+}
