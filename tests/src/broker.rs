@@ -25,7 +25,9 @@ impl TestBroker {
     /// # Errors
     /// If it does not start.
     pub fn embedded() -> Result<Self> {
-        Ok(Self::Embedded(Broker::builder().start()?))
+        // The tests' sessions are shorter than what a broker allows by default.
+        let sessions = Duration::from_secs(1)..=Duration::from_secs(1_800);
+        Ok(Self::Embedded(Broker::builder().group_session_timeouts(sessions).start()?))
     }
 
     /// Where it listens.

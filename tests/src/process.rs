@@ -104,6 +104,8 @@ impl Program {
         let child = Command::new(path)
             .args(arguments)
             .current_dir(folder)
+            .env("RUST_LOG", std::env::var("STREAMS_TEST_LOG").as_deref().unwrap_or("info"))
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)

@@ -116,3 +116,38 @@ pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
     ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
     Ok(())
 }
+
+/// Waits until a member says that it is at work.
+fn await_active(member: &Program, partitions: usize) -> Result<()> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let active = || member.stderr().lines().filter(|line| line.contains(" active ")).count();
+    while active() < partitions {
+        ensure!(std::time::Instant::now() < deadline, "not active: {}", member.stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// One member, then three, one after the other, and back to one by SIGTERM: each partition moves to
+/// a member that is warm, so that nobody waits for a restore.
+pub(crate) fn three_and_back(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 30)?;
+    let mut first = run.member()?;
+    run.send();
+    run.go_on(3_000)?;
+    let moving_us = now_us();
+    let second = run.member()?;
+    await_active(&second, 4)?;
+    let third = run.member()?;
+    await_active(&third, 2)?;
+    run.go_on(1_000)?;
+    first.stop(PATIENCE).with_context(|| first.stderr())?;
+    let mut second = second;
+    second.stop(PATIENCE).with_context(|| second.stderr())?;
+    let (log, moves) = (third.stderr(), third.stderr().matches(" moved ").count());
+    let seen = run.finish(vec![third])?;
+    let longest = longest(&seen, moving_us);
+    eprintln!("the longest pause while members came and went: {longest:?}, {moves} moves");
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}: {log}");
+    Ok(())
+}

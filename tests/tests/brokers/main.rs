@@ -38,6 +38,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
     ("a_crash_is_taken_over_without_waiting", Needs::Kafka, group::crash),
+    ("three_members_and_back_to_one", Needs::Nothing, group::three_and_back),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Kafka, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
