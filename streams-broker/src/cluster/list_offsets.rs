@@ -78,7 +78,8 @@ impl Cluster {
                     Ok((offset, timestamp, epoch)) => response
                         .with_offset(offset)
                         .with_timestamp(timestamp)
-                        .with_leader_epoch(epoch),
+                        // Before, a response has no place for it, and can't be written.
+                        .with_leader_epoch(if version >= 4 { epoch } else { NO_LEADER_EPOCH }),
                 }
             });
             ListOffsetsTopicResponse::default()

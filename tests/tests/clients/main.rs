@@ -14,9 +14,6 @@ use streams_tests::clients::{CLIENTS, Client, REQUIRE};
 use streams_tests::kafka::{self, Kafka};
 use streams_tests::trial::trial;
 
-/// What the embedded broker does not serve yet.
-const NOT_YET: &[&str] = &["java", "franz_go", "confluent_kafka", "aiokafka", "kafkajs"];
-
 type Body = fn(&Client, &TestBroker, &str) -> Result<()>;
 
 /// Apache Kafka, started by the first test that needs it. All tests run on the main thread, which
@@ -53,11 +50,10 @@ fn main() {
     let mut trials: Vec<Trial> = Vec::new();
     for (name, client, body) in tests {
         let no_client = client.missing();
-        let embedded =
-            trial(format!("embedded::{name}"), no_client.clone(), REQUIRE, move |prefix| {
-                body(client, &TestBroker::embedded()?, prefix)
-            });
-        trials.push(embedded.with_ignored_flag(NOT_YET.contains(&name)));
+        let skip = no_client.clone();
+        trials.push(trial(format!("embedded::{name}"), skip, REQUIRE, move |prefix| {
+            body(client, &TestBroker::embedded()?, prefix)
+        }));
         let real = real.clone();
         let skip = no_kafka.clone().or(no_client);
         trials.push(trial(format!("kafka::{name}"), skip, REQUIRE, move |prefix| {

@@ -87,6 +87,10 @@ impl Bench {
     }
 
     fn list_offset(&mut self, timestamp: i64, isolation: i8) -> (i64, i64) {
+        self.list_offset_as(10, timestamp, isolation)
+    }
+
+    fn list_offset_as(&mut self, version: i16, timestamp: i64, isolation: i8) -> (i64, i64) {
         let partition = ListOffsetsPartition::default()
             .with_partition_index(0)
             .with_current_leader_epoch(-1)
@@ -96,7 +100,7 @@ impl Bench {
             .with_partitions(vec![partition]);
         let request =
             ListOffsetsRequest::default().with_isolation_level(isolation).with_topics(vec![topic]);
-        match self.ask(10, RequestKind::ListOffsets(request)) {
+        match self.ask(version, RequestKind::ListOffsets(request)) {
             ResponseKind::ListOffsets(r) => match &r.topics[0].partitions[0] {
                 p if p.error_code != 0 => (-i64::from(p.error_code), 0),
                 p => (p.offset, p.timestamp),
@@ -304,6 +308,10 @@ fn offsets_are_found_by_time() {
         (-9, (-i64::from(codes::UNSUPPORTED_VERSION), 0)),
     ] {
         assert_eq!(bench.list_offset(timestamp, 0), expected, "{timestamp}");
+    }
+    for version in 1..=10 {
+        assert_eq!(bench.list_offset_as(version, -1, 0), (6, -1), "version {version}");
+        assert_eq!(bench.list_offset_as(version, 150, 0), (4, 200), "version {version}");
     }
     let mut producer = bench.producer(Protocol::V2, "id");
     bench.now = now;
