@@ -45,6 +45,8 @@
 
 pub mod assignor;
 mod driver;
+#[cfg(test)]
+mod histories;
 mod member;
 pub mod user_data;
 mod view;

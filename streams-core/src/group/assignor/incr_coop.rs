@@ -94,12 +94,7 @@ pub(super) fn plan<'m>(
     let counts = plan.home();
     let room = plan.balance(&counts);
     plan.choose_moves(settings.active_transitions, &counts, &room);
-    for index in 0..plan.moves.len() {
-        let Move { unit, is_ready, .. } = plan.moves[index];
-        if is_ready {
-            plan.homes[unit] = None;
-        }
-    }
+    plan.hand_over();
     let racks: Vec<Option<&str>> = members.values().map(|m| m.rack.as_deref()).collect();
     plan.standbys = standby::choose(&plan, settings.standby_replicas, &racks);
     plan
@@ -233,13 +228,25 @@ impl Plan<'_> {
         let mut incoming = vec![0; self.model.members()];
         let mut outgoing = incoming.clone();
         for copy in self.copies.iter().filter(|copy| copy.is_transition) {
-            if let Some(owner) = self.owners[copy.unit] {
+            if let Some(owner) = self.homes[copy.unit].filter(|home| *home != copy.member) {
                 incoming[copy.member] += 1;
                 outgoing[owner] += 1;
             }
         }
         let (counts, active) = (counts.clone(), &*self.active);
         balance::spread(&self.model, Start { counts, homeless, active, incoming, outgoing })
+    }
+
+    /// Whoever is ready gets the unit in the next generation; at once, if nobody had it.
+    fn hand_over(&mut self) {
+        let (homes, owners) = (&mut self.homes, &self.owners);
+        self.moves.retain(|one| {
+            let is_owned = owners[one.unit].is_some();
+            if one.is_ready {
+                homes[one.unit] = (!is_owned).then_some(one.to);
+            }
+            is_owned || !one.is_ready
+        });
     }
 
     fn choose_moves(&mut self, budget: usize, counts: &Counts, target: &Counts) {
@@ -305,7 +312,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
         let mut copies: Vec<&WarmCopy> = plan.copies.iter().filter(|copy| which(copy)).collect();
         copies.sort_by_key(|copy| !is_leaving(copy.unit));
         for copy in copies {
-            let Some(owner) = plan.owners[copy.unit] else {
+            let Some(owner) = plan.homes[copy.unit].filter(|home| *home != copy.member) else {
                 continue;
             };
             let class = plan.model.class_of(copy.unit);
@@ -330,7 +337,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
             (plan.active[*member], left_at, Reverse(self.loads[*member]))
         });
         let mut units: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (unit, owner) in plan.owners.iter().enumerate() {
+        for (unit, owner) in plan.homes.iter().enumerate() {
             if let Some(owner) = owner {
                 units.entry(*owner).or_default().push(unit);
             }

@@ -212,9 +212,14 @@ impl Member {
         let request = match &self.state {
             State::Unjoined { from, .. } | State::Rejoin { from } => Some(*from),
             State::Stable { heartbeat_at, asked: false, .. } => {
-                let rejoin_at = self.rejoin_at.filter(|_| !self.must_give_up_first());
-                let expiry = self.copies.next_expiry(&self.told);
-                [Some(*heartbeat_at), rejoin_at, expiry].into_iter().flatten().min()
+                let news_at = match self.rejoin_at {
+                    Some(at) => Some(at).filter(|_| !self.must_give_up_first()),
+                    None if self.assignor == Some(Assignor::IncrCoop) => {
+                        self.copies.next_expiry(&self.told)
+                    }
+                    None => None,
+                };
+                news_at.into_iter().chain([*heartbeat_at]).min()
             }
             State::Leaving { until, .. } => Some(*until),
             _ => None,
@@ -718,6 +723,8 @@ impl Member {
     fn left(&mut self) {
         self.state = State::Left;
         self.generation = None;
+        self.owned.clear();
+        self.revoking.clear();
         self.events.push_back(GroupEvent::Left);
     }
 

@@ -1,0 +1,167 @@
+//! Random histories of a group: joins, leaves, crashes, drains, processes that are stopped or cut
+//! off, copies that are slow or fail, leaders that go, coordinators that move. A third of the
+//! groups is being migrated: some of its members offer another assignor alone, some both.
+//!
+//! After each step GRP-1 to GRP-4 hold, no more moves are made than balance needs, and in the end
+//! the group is balanced, everybody who wanted to leave has left, and nobody joins again.
+//!
+//! `STREAMS_HISTORIES=10000` sets how many; `STREAMS_HISTORY=<seed>` runs a single one.
+
+mod check;
+mod coordinator;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use self::check::Round;
+use self::world::{World, ms};
+use super::Partitions;
+use super::assignor::{Assignment, Assignor, PlanSettings, Subscription};
+use super::user_data::{Instructions, MemberMeta, encode_instructions};
+
+const HISTORIES_DEFAULT: u64 = 100;
+const MEMBERS_MAX: usize = 7;
+/// A group that joins again after this time has not settled: a failure is forgotten after 30 s.
+const QUIET: Duration = Duration::from_secs(45);
+const SETTLED_WITHIN: Duration = Duration::from_secs(3_600);
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn grp1_grp2_grp3_grp4_hold_through_random_histories() {
+    let seeds = match number("STREAMS_HISTORY") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("STREAMS_HISTORIES").unwrap_or(HISTORIES_DEFAULT),
+    };
+    let mut joins = 0;
+    for seed in seeds {
+        let rerun = Rerun(seed);
+        joins += history(seed);
+        drop(rerun);
+    }
+    println!("{joins} JoinGroups");
+}
+
+/// Says how to run a history that failed again.
+struct Rerun(u64);
+
+impl Drop for Rerun {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("STREAMS_HISTORY={} cargo test -p streams-core histories", self.0);
+        }
+    }
+}
+
+fn history(seed: u64) -> u64 {
+    let mut world = World::new(seed);
+    world.start();
+    for _ in 0..4 + world.random.below(20) {
+        disturb(&mut world);
+        let pause = match world.random.below(3) {
+            0 => world.random.below(100),
+            1 => world.random.below(3_000),
+            _ => world.random.below(20_000),
+        };
+        world.run(world.now + ms(pause));
+    }
+    if world.alive().iter().all(|client| world.clients[*client].is_leaving) {
+        world.start();
+    }
+    world.temper.failing_percent = 0;
+    settle(&mut world);
+    let alive = world.alive();
+    assert!(alive.iter().all(|client| !world.clients[*client].is_leaving), "all drains end");
+    let loads = &world.effect.loads;
+    assert_eq!(loads.len(), alive.len(), "{loads:?}");
+    assert!(world.effect.given_up.is_empty() && world.effect.leaving == 0);
+    let (least, most) = (loads.iter().min().copied(), loads.iter().max().copied());
+    assert!(most <= least.map(|least| least + 1), "balanced: {loads:?}");
+    world.joins
+}
+
+fn disturb(world: &mut World) {
+    let alive = world.alive();
+    let client = alive.get(world.random.index(alive.len())).copied();
+    let time = ms(world.random.below(12_000));
+    match (world.random.below(16), client) {
+        (0..5, _) if alive.len() < MEMBERS_MAX => world.start(),
+        (0..3, Some(client)) => world.drain(client),
+        (5..8, Some(client)) => world.crash(client),
+        (8..11, Some(client)) => world.drain(client),
+        (11, Some(client)) => world.leave(client),
+        (12 | 13, Some(client)) => world.stop(client, time),
+        (14, Some(client)) => world.cut(client, time),
+        (15, _) => world.move_coordinator(time / 10),
+        _ => world.start(),
+    }
+}
+
+fn settle(world: &mut World) {
+    let from = world.now;
+    loop {
+        world.run(world.now + ms(5_000));
+        if world.now - world.last_join >= QUIET && world.now - from >= QUIET {
+            return;
+        }
+        assert!(world.now - from < SETTLED_WITHIN, "it joins again and again");
+    }
+}
+
+fn parts(numbers: &[i32]) -> Partitions {
+    numbers.iter().map(|number| ("t".to_owned(), *number)).collect()
+}
+
+/// A round of two members; `a` has 0 to 3, and `b` has copies. It gets what the caller says.
+fn round(ready: &[i32], a: &[i32], b: &[i32], transitions: &[i32]) -> Round {
+    let member = |owned, ready| {
+        let meta = MemberMeta { ready, knows_standbys: true, ..MemberMeta::default() };
+        let topics = vec!["t".to_owned()];
+        let user_data = Some(meta.encode());
+        Subscription { topics, owned, generation: 1, user_data, ..Subscription::default() }
+    };
+    let assignment = |partitions, transitions| {
+        let told = Instructions { transitions, is_complete: true, ..Instructions::default() };
+        let user_data = Some(encode_instructions(&told, &Partitions::new(), None));
+        Assignment { partitions, user_data }
+    };
+    Round {
+        assignor: Assignor::IncrCoop,
+        generation: 2,
+        partitions: 4,
+        settings: PlanSettings { active_transitions: 1, standby_replicas: 0 },
+        members: BTreeMap::from([
+            ("a".to_owned(), member(parts(&[0, 1, 2, 3]), parts(&[]))),
+            ("b".to_owned(), member(parts(&[]), parts(ready))),
+        ]),
+        assignments: BTreeMap::from([
+            ("a".to_owned(), assignment(parts(a), parts(&[]))),
+            ("b".to_owned(), assignment(parts(b), parts(transitions))),
+        ]),
+    }
+}
+
+/// The check can tell a good round from bad ones.
+#[test]
+fn planted_plans_are_found_out() {
+    let verdict = |round: &Round| match round.check_without_plan() {
+        Ok(_) => "good".to_owned(),
+        Err(broken) => broken.split(": ").next().unwrap_or_default().to_owned(),
+    };
+    assert_eq!(verdict(&round(&[], &[0, 1, 2, 3], &[], &[0])), "good");
+    assert_eq!(verdict(&round(&[0], &[1, 2, 3], &[], &[0])), "good");
+    // Handed over before anybody is ready.
+    let early = verdict(&round(&[], &[1, 2, 3], &[], &[0]));
+    assert!(early.ends_with("nobody is ready for it"), "{early}");
+    // Two owners in one generation, and one that is taken over while its owner has it.
+    assert_eq!(verdict(&round(&[0], &[0, 1, 2, 3], &[0], &[])), "GRP-1");
+    assert_eq!(verdict(&round(&[0], &[1, 2, 3], &[0], &[])), "GRP-1");
+    // The budget is ignored.
+    assert_eq!(verdict(&round(&[], &[0, 1, 2, 3], &[], &[0, 1])), "GRP-3");
+    // Another plan than the assignor's.
+    let other = round(&[0], &[0, 1, 2, 3], &[], &[0]).check();
+    assert!(other.is_err_and(|broken| broken.starts_with("GRP-4")));
+}
