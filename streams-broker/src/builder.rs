@@ -1,12 +1,14 @@
 //! The settings of a broker, and how it starts.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::{Cluster, Settings};
+use crate::storage::{Fsync, Storage};
 use crate::wire::{self, Limits, Shell};
 use crate::{Broker, BrokerError};
 
@@ -18,6 +20,8 @@ pub struct BrokerBuilder {
     limits: Limits,
     clock: Clock,
     topics: Vec<(String, i32)>,
+    data_dir: Option<PathBuf>,
+    fsync: Fsync,
 }
 
 impl Default for BrokerBuilder {
@@ -28,6 +32,8 @@ impl Default for BrokerBuilder {
             limits: Limits::default(),
             clock: Clock::System,
             topics: Vec::new(),
+            data_dir: None,
+            fsync: Fsync::default(),
         }
     }
 }
@@ -151,6 +157,39 @@ impl BrokerBuilder {
         self
     }
 
+    /// Where everything is kept over a restart; by default nowhere. One broker at a time may use
+    /// a directory.
+    #[must_use]
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(directory.into());
+        self
+    }
+
+    /// When what is kept has to reach the disk. By default whenever the system sees fit.
+    #[must_use]
+    pub const fn fsync(mut self, fsync: Fsync) -> Self {
+        self.fsync = fsync;
+        self
+    }
+
+    /// A cluster with what was kept, and where it is kept on.
+    fn restored(&self, settings: Settings) -> Result<(Cluster, Option<Storage>), BrokerError> {
+        let mut cluster = Cluster::new(settings);
+        let Some(directory) = &self.data_dir else {
+            return Ok((cluster, None));
+        };
+        let unusable = |why: String| BrokerError::DataDir { directory: directory.clone(), why };
+        let (mut storage, found) =
+            Storage::open(directory, self.fsync).map_err(|error| unusable(error.to_string()))?;
+        let mut read = |topic, partition| {
+            let stored = storage.partition(&found, topic, partition);
+            stored.map_err(|error| error.to_string())
+        };
+        cluster.restore(&found.values, &mut read).map_err(unusable)?;
+        cluster.begin_storing();
+        Ok((cluster, Some(storage)))
+    }
+
     /// Starts the broker, on a thread of its own.
     ///
     /// # Errors
@@ -160,14 +199,21 @@ impl BrokerBuilder {
         let socket = std::net::TcpListener::bind(&self.listen).map_err(listen)?;
         socket.set_nonblocking(true).map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
-        let mut settings = self.settings;
+        let mut settings = self.settings.clone();
         settings.host = address.ip().to_string();
         settings.port = address.port();
-        let mut cluster = Cluster::new(settings);
+        if self.data_dir.is_some() && settings.seed == 0 {
+            // The ids of topics made before are not to come again.
+            settings.seed = self.clock.now_ms().unsigned_abs();
+        }
+        let (mut cluster, storage) = self.restored(settings)?;
         for (name, partitions) in self.topics {
-            cluster
-                .create_topic(&name, partitions)
-                .map_err(|code| BrokerError::Topic { name, code })?;
+            // What was kept is there already.
+            if storage.is_none() || cluster.topic_id(&name).is_none() {
+                cluster
+                    .create_topic(&name, partitions)
+                    .map_err(|code| BrokerError::Topic { name, code })?;
+            }
         }
         let (machine, inbox) = wire::inbox();
         let shell = Shell::new(self.limits, machine.clone());
@@ -184,7 +230,7 @@ impl BrokerBuilder {
                         Ok(listener) => drop(tokio::spawn(wire::accept(listener, accepting))),
                         Err(error) => return tracing::error!(%error, "can't listen"),
                     }
-                    wire::run_machine(cluster, clock, inbox).await;
+                    wire::run_machine(cluster, clock, storage, inbox).await;
                 });
             })
             .map_err(BrokerError::Thread)?;

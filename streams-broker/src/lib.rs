@@ -1,10 +1,12 @@
 //! An embedded Kafka broker for tests and first runs.
 //!
 //! One node, in memory, on loopback, with real transactions: isolation, fencing by epoch and by
-//! generation, transaction timeouts, groups. Any Kafka client can talk to it. It is no production
-//! broker: nothing is replicated, nothing is kept, nothing is encrypted.
+//! generation, transaction timeouts, groups, administration. Any Kafka client can talk to it. It is
+//! no production broker: nothing is replicated and nothing is encrypted.
 //!
-//! [`cluster`] is a machine without I/O; a shell over tokio drives it.
+//! [`cluster`] is a machine without I/O; a shell over tokio drives it. With
+//! [`BrokerBuilder::data_dir`] everything but the members of groups is kept over a restart, kill -9
+//! included; members join again.
 //!
 //! ```
 //! let broker = streams_broker::Broker::builder().topic("events", 4).start()?;
@@ -16,6 +18,7 @@ mod builder;
 mod clock;
 pub mod cluster;
 mod status;
+mod storage;
 mod wire;
 
 use std::fmt;
@@ -30,6 +33,7 @@ pub use crate::builder::BrokerBuilder;
 pub use crate::clock::ManualClock;
 pub use crate::cluster::{Fault, FaultKind};
 pub use crate::status::Status;
+pub use crate::storage::Fsync;
 use crate::wire::{Input, Shell};
 
 /// Why a broker does not start, or does not do what it is asked.
@@ -54,6 +58,14 @@ pub enum BrokerError {
         name: String,
         /// Kafka's error code.
         code: i16,
+    },
+    /// The data directory can't be used.
+    #[error("can't use the data directory `{directory}`: {why}")]
+    DataDir {
+        /// The directory.
+        directory: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// The broker has ended.
     #[error("the broker has ended")]

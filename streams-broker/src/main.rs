@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use streams_broker::{Broker, BrokerBuilder};
+use streams_broker::{Broker, BrokerBuilder, Fsync};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An embedded Kafka broker for tests and first runs.
@@ -47,6 +47,13 @@ struct Arguments {
     /// A line for each client that comes and goes.
     #[arg(long)]
     log_clients: bool,
+    /// Keep everything in this directory, over a restart.
+    #[arg(long)]
+    data_dir: Option<std::path::PathBuf>,
+    /// What is kept has to reach the disk before the reply; else a machine that loses its power
+    /// may lose it.
+    #[arg(long, requires = "data_dir")]
+    fsync: bool,
 }
 
 /// `name:partitions`, or `name` for a single one.
@@ -69,6 +76,11 @@ impl Arguments {
             .request_bytes_max(self.request_mib << 20)
             .group_initial_rebalance_delay(delay)
             .log_clients(self.log_clients);
+        let builder = match self.data_dir {
+            Some(directory) => builder.data_dir(directory),
+            None => builder,
+        };
+        let builder = builder.fsync(if self.fsync { Fsync::Always } else { Fsync::Never });
         self.topics.into_iter().fold(builder, |builder, (name, count)| builder.topic(name, count))
     }
 }

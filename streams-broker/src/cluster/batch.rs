@@ -115,6 +115,11 @@ fn int16(bytes: &[u8], at: usize) -> Option<i16> {
     array(bytes, at).map(i16::from_be_bytes)
 }
 
+/// Whether a record set begins with a control batch.
+pub(crate) fn is_control(records: &[u8]) -> bool {
+    int16(records, ATTRIBUTES_AT).unwrap_or_default() & ATTRIBUTE_CONTROL != 0
+}
+
 /// Whether a record set begins with a transactional batch.
 pub(crate) fn is_transactional(records: &[u8]) -> bool {
     let attributes = int16(records, ATTRIBUTES_AT).unwrap_or_default();

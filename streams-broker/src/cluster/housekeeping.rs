@@ -18,6 +18,12 @@ pub(super) struct Housekeeping {
     next_cleaning: i64,
 }
 
+impl Housekeeping {
+    pub(super) const fn is_due(&self, now: i64) -> bool {
+        now >= self.next_cleaning || now >= self.next_expiry
+    }
+}
+
 impl Cluster {
     pub(super) fn keep_house(&mut self) {
         if self.now >= self.housekeeping.next_cleaning {

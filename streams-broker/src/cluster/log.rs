@@ -10,10 +10,13 @@
 //! A segment is a stretch of batches. The last one is the active one, which is written to; what is
 //! compacted or deleted is a segment at a time, as in Kafka.
 
+mod restore;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
+pub(super) use self::restore::{Shape, end_of, end_of_state};
 use super::batch::{self, BatchHeader};
 use super::configs::TopicConfig;
 use super::producers::{Origin, Producers};
@@ -34,7 +37,7 @@ impl Batch {
 }
 
 /// A stretch of the log, up to the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(super) struct Segment {
     pub(super) base: i64,
     /// The size of its batches, as Kafka counts it.
@@ -45,7 +48,7 @@ pub(super) struct Segment {
 }
 
 /// An aborted transaction, as a fetch lists it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Aborted {
     /// The producer.
     pub(crate) producer_id: i64,

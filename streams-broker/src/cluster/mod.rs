@@ -30,6 +30,7 @@ mod producers;
 mod records;
 mod retention;
 mod status;
+mod store;
 mod topics;
 mod transactions;
 mod txn_offsets;
@@ -54,6 +55,8 @@ use self::ids::Ids;
 use self::log::PartitionLog;
 use self::produce::Held;
 pub use self::status::{ClusterStatus, GroupStatus, PartitionStatus};
+use self::store::Stored;
+pub use self::store::{PartitionChange, StoreStep, StoredPartition};
 pub use self::transactions::TransactionSettings;
 use self::transactions::Transactions;
 
@@ -231,6 +234,7 @@ pub struct Cluster {
     faults: Faults,
     housekeeping: Housekeeping,
     replies: VecDeque<(RequestId, Reply)>,
+    stored: Stored,
 }
 
 impl Cluster {
@@ -251,6 +255,7 @@ impl Cluster {
             settings,
             housekeeping: Housekeeping::default(),
             replies: VecDeque::new(),
+            stored: Stored::default(),
         }
     }
 
@@ -278,7 +283,15 @@ impl Cluster {
         version: i16,
         request: RequestKind,
     ) {
-        self.handle_timeout(now);
+        let mut keys = self.keys_of_time(now);
+        keys.extend(self.keys_of(&request));
+        let logs = self.logs_change_by(now) || store::changes_logs(&request);
+        self.look_at_clock(now);
+        self.answer(client, id, version, request);
+        self.note_changes(&keys, logs);
+    }
+
+    fn answer(&mut self, client: &Client, id: RequestId, version: i16, request: RequestKind) {
         let fault = self.faults.of(&request);
         if let Some(FaultKind::Error(code)) = fault
             && let Some(refusal) = fault::refusal(&request, code)
@@ -350,6 +363,13 @@ impl Cluster {
 
     /// Looks at the clock: sessions, rebalances, transactions, fetches that have waited enough.
     pub fn handle_timeout(&mut self, now: i64) {
+        let keys = self.keys_of_time(now);
+        let logs = self.logs_change_by(now);
+        self.look_at_clock(now);
+        self.note_changes(&keys, logs);
+    }
+
+    fn look_at_clock(&mut self, now: i64) {
         self.now = self.now.max(now);
         self.expire_transactions();
         self.expire_members();

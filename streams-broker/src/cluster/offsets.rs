@@ -21,7 +21,7 @@ pub(super) struct Offset {
 /// A group's offsets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offsets {
-    committed: BTreeMap<Place, Offset>,
+    pub(super) committed: BTreeMap<Place, Offset>,
     /// By producer.
     pub(super) pending: BTreeMap<i64, BTreeMap<Place, Offset>>,
 }

@@ -16,7 +16,7 @@ const NO_EPOCH: i16 = -1;
 const COORDINATOR_EPOCH: i32 = 0;
 
 /// A batch that was appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Appended {
     first_sequence: i32,
     last_sequence: i32,
@@ -27,7 +27,7 @@ pub(crate) struct Appended {
 }
 
 /// A producer, as the partition knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Producer {
     pub(crate) epoch: i16,
     recent: VecDeque<Appended>,
@@ -72,7 +72,7 @@ pub(crate) enum Origin {
 }
 
 /// The producers of a partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Producers {
     by_id: BTreeMap<i64, Producer>,
     /// The open transactions: first offset, producer.

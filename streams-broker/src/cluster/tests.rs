@@ -12,19 +12,22 @@ mod history;
 mod idempotence;
 mod logs;
 mod reading;
+mod storing;
 mod transactions;
 
 struct Bench {
     cluster: Cluster,
     now: i64,
     next: u64,
+    store: storing::MemoryStore,
 }
 
 impl Bench {
     fn new() -> Self {
         let mut cluster = Cluster::new(Settings::default());
         cluster.create_topic("t", 2).unwrap();
-        Self { cluster, now: 1_000, next: 0 }
+        cluster.begin_storing();
+        Self { cluster, now: 1_000, next: 0, store: storing::MemoryStore::default() }
     }
 
     fn send(&mut self, version: i16, request: RequestKind) -> RequestId {
@@ -32,6 +35,7 @@ impl Bench {
         self.next += 1;
         self.cluster.handle(self.now, id, version, request);
         self.cluster.check_invariants();
+        self.store_and_compare();
         id
     }
 
@@ -57,5 +61,6 @@ impl Bench {
         self.now += ms;
         self.cluster.handle_timeout(self.now);
         self.cluster.check_invariants();
+        self.store_and_compare();
     }
 }

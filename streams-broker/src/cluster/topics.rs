@@ -73,6 +73,7 @@ impl Cluster {
         self.may_create(name).map_err(|(code, _)| code)?;
         let count = self.partition_count(partitions).map_err(|(code, _)| code)?;
         self.add_topic(name, count, config);
+        self.note_changes(&std::collections::BTreeSet::new(), false);
         Ok(())
     }
 

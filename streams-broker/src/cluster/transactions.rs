@@ -53,7 +53,7 @@ impl Default for TransactionSettings {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(super) enum TxnState {
     Empty,
     Ongoing,
@@ -106,7 +106,7 @@ pub(super) enum Participant {
 }
 
 /// A transactional id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct Transaction {
     pub(super) producer_id: i64,
     /// The producer id before the current one.
@@ -176,10 +176,18 @@ pub(super) struct Transactions {
     pub(super) by_id: BTreeMap<String, Transaction>,
     /// The ids in a state that ends by the clock.
     open: BTreeSet<String>,
-    next_producer: i64,
+    pub(super) next_producer: i64,
 }
 
 impl Transactions {
+    /// Takes in one that was stored.
+    pub(super) fn restore(&mut self, id: &str, transaction: Transaction) {
+        if transaction.deadline().is_some() {
+            self.open.insert(id.to_owned());
+        }
+        self.by_id.insert(id.to_owned(), transaction);
+    }
+
     /// The ids with an open transaction.
     pub(super) fn open_ids(&self) -> Vec<String> {
         self.open.iter().cloned().collect()

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock::Clock;
 use crate::cluster::{Client, Cluster, ClusterStatus, Fault, Reply, RequestId};
 use crate::status::Status;
+use crate::storage::Storage;
 
 /// So many requests may wait for the machine; a connection with more is not read.
 const INBOX_REQUESTS_MAX: usize = 1_024;
@@ -117,11 +118,18 @@ impl Shell {
 pub(crate) async fn run_machine(
     mut cluster: Cluster,
     clock: Clock,
+    mut storage: Option<Storage>,
     mut inbox: mpsc::Receiver<Input>,
 ) {
     let mut waiting: HashMap<RequestId, oneshot::Sender<Reply>> = HashMap::new();
     let mut next = 0;
     loop {
+        if let (Some(storage), Some(step)) = (&mut storage, cluster.poll_store())
+            && let Err(error) = storage.write(&step)
+        {
+            // A reply would promise what isn't kept.
+            return tracing::error!(%error, "the data directory can't be written: the broker ends");
+        }
         while let Some((id, reply)) = cluster.poll_reply() {
             if let Some(sender) = waiting.remove(&id) {
                 // A connection that is gone wants no reply.
