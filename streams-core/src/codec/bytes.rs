@@ -22,7 +22,11 @@ impl<'record, T: From<&'record [u8]> + AsRef<[u8]>> Codec<'record, T> for RawByt
 
 impl<'record, T: From<&'record [u8]> + AsRef<[u8]>> CodecSchema<'record, T> for RawBytes {
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "contentEncoding": "base64" })
+        json_schema!({
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": Self::NAME,
+        })
     }
 }
 

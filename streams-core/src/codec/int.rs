@@ -26,8 +26,17 @@ impl<T: KeyCodec + Integer> Codec<'_, T> for BigEndian {
 
 impl<T: KeyCodec + Integer + JsonSchema> CodecSchema<'_, T> for BigEndian {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<T>()
+        binary::<T>(generator)
     }
+}
+
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+/// An integer's schema, which is not in JSON.
+fn binary<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = generator.subschema_for::<T>();
+    schema.insert("contentMediaType".to_owned(), MEDIA_TYPE.into());
+    schema
 }
 
 /// What [`BigEndian`] carries.
@@ -66,6 +75,10 @@ macro_rules! integer_keys {
 
             fn decode_key(bytes: &[u8]) -> Result<Self, CodecError> {
                 exactly::<Self, _>(bytes).map(Self::from_be_bytes)
+            }
+
+            fn key_schema() -> serde_json::Value {
+                serde_json::json!({ "type": "integer", "contentMediaType": MEDIA_TYPE })
             }
         }
     )*};
@@ -128,6 +141,10 @@ impl KeyCodec for LexoInt64 {
         }
         Ok(Self(number))
     }
+
+    fn key_schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "contentMediaType": MEDIA_TYPE })
+    }
 }
 
 /// The codec of a struct with one integer, in [`BigEndian`]'s bytes. `#[codec(int)]`.
@@ -153,7 +170,7 @@ where
     T: Newtype<'record, Inner: KeyCodec + Integer + JsonSchema>,
 {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<T::Inner>()
+        binary::<T::Inner>(generator)
     }
 }
 
@@ -174,7 +191,7 @@ impl<'record, T: Newtype<'record, Inner = i64>> Codec<'record, T> for LexoNewtyp
 
 impl<'record, T: Newtype<'record, Inner = i64>> CodecSchema<'record, T> for LexoNewtype {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<i64>()
+        binary::<i64>(generator)
     }
 }
 

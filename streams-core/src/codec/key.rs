@@ -19,6 +19,11 @@ pub trait KeyCodec: Sized {
     /// # Errors
     /// If the bytes are not such a key (a `String` that is not UTF-8).
     fn decode_key(bytes: &[u8]) -> Result<Self, CodecError>;
+
+    /// The JSON Schema of such a key; by default it says nothing.
+    fn key_schema() -> serde_json::Value {
+        serde_json::json!({})
+    }
 }
 
 /// A borrowed form of the key `K`: `str` for `String`, so that forwarding needs no copy.
@@ -59,6 +64,10 @@ impl KeyCodec for String {
             .map_err(|e| CodecError::decode::<Self>(format_args!("the key is not UTF-8: {e}")))?;
         Ok(text.to_owned())
     }
+
+    fn key_schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
 }
 
 impl KeyCodec for Vec<u8> {
@@ -68,5 +77,9 @@ impl KeyCodec for Vec<u8> {
 
     fn decode_key(bytes: &[u8]) -> Result<Self, CodecError> {
         Ok(bytes.to_vec())
+    }
+
+    fn key_schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "contentEncoding": "base64" })
     }
 }

@@ -24,7 +24,7 @@ impl<'record, T: From<&'record str> + AsRef<str>> Codec<'record, T> for Text {
 
 impl<'record, T: From<&'record str> + AsRef<str>> CodecSchema<'record, T> for Text {
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
+        json_schema!({ "type": "string", "contentMediaType": Self::NAME })
     }
 }
 
