@@ -60,7 +60,8 @@
 //! - [`EventContext`]: what a handler sees; [`Table`] and [`StateStore`]: its state.
 //! - [`eos`]: the guarantees EOS-1 to EOS-7, and the pool of transactions that keeps them.
 //! - [`group`]: membership; [`handler::Completer`]: events that end later, from any thread.
-//! - [`testing`]: handlers without a broker.
+//! - [`testing`]: applications without a broker.
+//! - [`codec`]: how payloads become bytes; [`schema`]: contracts as data.
 extern crate self as streams_core;
 
 #[doc(hidden)]

@@ -52,7 +52,7 @@ pub struct AsyncApi {
     messages: Map<String, Value>,
 }
 
-impl<A: EventSource> SourceBuilder<A> {
+impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// This source as an AsyncAPI document: it receives its contract from its topic, in its group,
     /// with keys of the type `K`. Add what it sends by [`AsyncApi::sends`].
     pub fn async_api<K: KeyCodec>(&self) -> AsyncApi

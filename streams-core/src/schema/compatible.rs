@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use super::OLDER;
+
 /// Deeper than any payload.
 const DEPTH_MAX: usize = 64;
 
@@ -117,6 +119,7 @@ pub fn check_compatible(old: &Value, new: &Value) -> Result<(), Breaks> {
     for (record_type, payload) in old["properties"].as_object().unwrap_or(&none) {
         match new_types.get(record_type) {
             Some(now) => check.schema(record_type, payload, now),
+            None if new[OLDER].get(record_type).is_some() => {}
             None => check.report(record_type, Change::RemovedRecordType),
         }
     }

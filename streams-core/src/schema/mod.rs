@@ -30,13 +30,21 @@ pub fn of<E: Described>() -> Value {
         .into_iter()
         .map(|(name, schema)| (name.to_owned(), schema.to_value()))
         .collect();
+    let older: Map<String, Value> = E::OLDER_RECORD_TYPES
+        .iter()
+        .map(|(older, newest)| ((*older).to_owned(), (*newest).into()))
+        .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": E::NAME,
         "properties": events,
+        OLDER: older,
         "$defs": generator.take_definitions(true),
     })
 }
+
+/// The record types of older forms that are still read, each with the one that it becomes.
+const OLDER: &str = "x-older-record-types";
 
 /// Fails, as an assertion, if a contract is not the one whose schema is kept in a file of the
 /// repository, and says what changed and how to accept it.

@@ -157,6 +157,8 @@ fn each_break_is_named_with_its_place() {
     let gone = json!({ "properties": {} });
     let error = check_compatible(&contract(&old), &gone).unwrap_err();
     assert!(error.to_string().starts_with("E: the record type was removed"), "{error}");
+    let upcast = json!({ "properties": {}, OLDER: { "E": "E.v2" } });
+    assert_eq!(check_compatible(&contract(&old), &upcast), Ok(()), "it is read as a newer one");
 }
 
 #[test]
