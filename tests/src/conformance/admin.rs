@@ -39,18 +39,24 @@ impl Ctx {
         partition: i32,
         offset: i64,
     ) -> Result<()> {
-        let asked =
-            DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
-        let topic = DeleteRecordsTopic::default()
-            .with_name(TopicName(text(topic)))
-            .with_partitions(vec![asked]);
-        let request =
-            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-        let response = self.call(1, &request)?;
+        let response = self.call(1, &delete_records_request(topic, partition, offset))?;
         let topic = response.topics.first().context("no topic")?;
         let answer = topic.partitions.first().context("no partition")?;
         let (answer, low) = (code(answer.error_code), answer.low_watermark);
         self.say(format!("{label}: {answer}, log from {low}"));
         Ok(())
     }
+}
+
+pub(super) fn delete_records_request(
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> DeleteRecordsRequest {
+    let asked =
+        DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions(vec![asked]);
+    DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000)
 }

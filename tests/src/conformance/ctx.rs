@@ -48,6 +48,10 @@ impl Ctx {
         }
     }
 
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
     pub(super) fn into_lines(self) -> Vec<String> {
         self.lines
     }
@@ -60,6 +64,10 @@ impl Ctx {
     /// A name that no other case and no other run has.
     pub(super) fn name(&self, word: &str) -> String {
         format!("{}{word}", self.prefix)
+    }
+
+    pub(super) fn is_mine(&self, name: &str) -> bool {
+        name.starts_with(&self.prefix)
     }
 
     /// A placeholder for an id that the broker chose: the same one for the same id.

@@ -6,6 +6,7 @@
 
 mod admin;
 mod batches;
+mod configs;
 mod connection;
 mod ctx;
 mod expected;
@@ -14,6 +15,7 @@ mod fetch;
 mod groups;
 mod isolation;
 mod logs;
+mod malformed;
 mod members;
 mod offsets;
 mod places;
@@ -23,9 +25,12 @@ mod records;
 mod run;
 mod sequences;
 mod static_members;
+mod tidy;
+mod topics;
 mod transactions;
 mod transcript;
 mod txn_offsets;
+mod versions;
 
 pub use expected::{INTENDED, Intended, PENDING, judge};
 pub use run::{prepare, run, run_all};
@@ -67,6 +72,10 @@ pub fn cases() -> Vec<Case> {
         produce::CASES,
         fetch::CASES,
         places::CASES,
+        malformed::CASES,
+        versions::CASES,
+        topics::CASES,
+        configs::CASES,
     ]
     .concat();
     cases.sort_by_key(|case| case.name);

@@ -187,7 +187,11 @@ fn of_the_same_partition_twice(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-fn epoch_request(topic: &str, partition: i32, epoch: i32) -> OffsetForLeaderEpochRequest {
+pub(super) fn epoch_request(
+    topic: &str,
+    partition: i32,
+    epoch: i32,
+) -> OffsetForLeaderEpochRequest {
     let asked = OffsetForLeaderPartition::default()
         .with_partition(partition)
         .with_current_leader_epoch(-1)
