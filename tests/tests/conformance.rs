@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use streams_broker::Broker;
 use streams_tests::broker::TestBroker;
 use streams_tests::conformance::{Case, INTENDED, PENDING, Transcript, cases, diff, judge};
 use streams_tests::conformance::{prepare, run};
@@ -28,7 +29,7 @@ fn start(arguments: &Arguments, prefix: &str, real: bool) -> Option<Arc<TestBrok
     }
     let broker = match real {
         true => Kafka::start().map(TestBroker::Kafka),
-        false => TestBroker::embedded(),
+        false => Broker::builder().start().map(TestBroker::Embedded).map_err(Into::into),
     };
     let ready = broker.and_then(|broker| prepare(&broker.bootstrap(), "test").map(|()| broker));
     match ready {

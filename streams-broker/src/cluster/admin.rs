@@ -12,9 +12,12 @@ impl Cluster {
         request: RequestKind,
     ) -> Option<ResponseKind> {
         Some(match request {
-            RequestKind::ApiVersions(_) => {
+            RequestKind::ApiVersions(r) => {
                 let transactions = self.settings.transactions.version;
-                ResponseKind::ApiVersions(api_versions(version, codes::NONE, transactions))
+                let names = [&r.client_software_name, &r.client_software_version];
+                let legal = version < 3 || names.iter().all(|name| is_software(name));
+                let code = if legal { codes::NONE } else { codes::INVALID_REQUEST };
+                ResponseKind::ApiVersions(api_versions(version, code, transactions))
             }
             RequestKind::Metadata(r) => ResponseKind::Metadata(self.metadata(version, &r)),
             RequestKind::CreateTopics(r) => {
@@ -57,4 +60,11 @@ impl Cluster {
             _ => return None,
         })
     }
+}
+
+/// What a client may call itself (KIP-511).
+fn is_software(name: &str) -> bool {
+    let ends = [name.chars().next(), name.chars().next_back()];
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    ends.iter().all(|end| end.is_some_and(|c| c.is_ascii_alphanumeric())) && name.chars().all(legal)
 }

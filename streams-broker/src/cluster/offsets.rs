@@ -49,6 +49,13 @@ impl Offsets {
         self.pending.retain(|_, offsets| !offsets.is_empty());
     }
 
+    /// Forgets the offsets of a topic that is deleted.
+    pub(super) fn remove_topic(&mut self, name: &str) {
+        self.committed.retain(|(topic, _), _| topic != name);
+        self.pending.values_mut().for_each(|o| o.retain(|(topic, _), _| topic != name));
+        self.pending.retain(|_, offsets| !offsets.is_empty());
+    }
+
     /// The partitions with a committed offset, by topic.
     pub(super) fn committed_places(&self) -> Vec<(TopicName, Vec<i32>)> {
         let mut places: Vec<(TopicName, Vec<i32>)> = Vec::new();

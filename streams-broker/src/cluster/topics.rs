@@ -316,6 +316,9 @@ impl Cluster {
             (None, false, false) => self.topic_name(id).map(str::to_owned),
         };
         let removed = found.as_deref().and_then(|name| self.remove_topic(name));
+        if let Some(name) = found.as_deref().filter(|_| removed.is_some()) {
+            self.groups.values_mut().for_each(|group| group.offsets.remove_topic(name));
+        }
         match removed {
             Some(topic) => result
                 .with_name(found.map(|name| TopicName(StrBytes::from_string(name))))

@@ -7,6 +7,7 @@
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use streams_broker::Broker;
 use streams_tests::broker::TestBroker;
 use streams_tests::conformance::{Case, cases, run_all};
 use streams_tests::kafka::Kafka;
@@ -41,7 +42,7 @@ fn main() -> Result<()> {
     }
     let started = match (options.kafka, options.embedded) {
         (true, _) => Some(TestBroker::Kafka(Kafka::start()?)),
-        (_, true) => Some(TestBroker::embedded()?),
+        (_, true) => Some(TestBroker::Embedded(Broker::builder().start()?)),
         _ => None,
     };
     let bootstrap = started.as_ref().map(TestBroker::bootstrap).or(options.bootstrap);

@@ -15,6 +15,7 @@ super::named!("malformed":
     a_version_too_high,
     a_header_cut_off,
     a_body_cut_off,
+    an_array_longer_than_the_request,
     a_negative_array_length,
     bytes_behind_the_request,
     an_empty_frame,
@@ -86,6 +87,18 @@ fn a_body_cut_off(ctx: &mut Ctx) -> Result<()> {
         }
     }
     ctx.log("log", &topic, 0)
+}
+
+fn an_array_longer_than_the_request(ctx: &mut Ctx) -> Result<()> {
+    let mut metadata = BytesMut::new();
+    metadata.put_i32(i32::MAX);
+    send(ctx, "Metadata 1", (3, 1), &metadata)?;
+    let mut produce = BytesMut::new();
+    produce.put_i16(-1);
+    produce.put_i16(-1);
+    produce.put_i32(1_000);
+    produce.put_i32(1_000_000_000);
+    send(ctx, "Produce 3", (0, 3), &produce)
 }
 
 fn a_negative_array_length(ctx: &mut Ctx) -> Result<()> {

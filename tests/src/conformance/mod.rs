@@ -6,6 +6,7 @@
 
 mod admin;
 mod batches;
+mod cleaning;
 mod configs;
 mod connection;
 mod ctx;
@@ -14,6 +15,8 @@ mod fencing;
 mod fetch;
 mod groups;
 mod isolation;
+mod librdkafka;
+mod listings;
 mod logs;
 mod malformed;
 mod members;
@@ -76,6 +79,9 @@ pub fn cases() -> Vec<Case> {
         versions::CASES,
         topics::CASES,
         configs::CASES,
+        listings::CASES,
+        cleaning::CASES,
+        librdkafka::CASES,
     ]
     .concat();
     cases.sort_by_key(|case| case.name);

@@ -86,3 +86,16 @@ pub fn diff(kafka: &[String], ours: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_is_read_as_it_was_written() {
+        let lines = vec!["NONE at 0".to_owned(), "  0-0: a".to_owned()];
+        let transcript = Transcript(BTreeMap::from([("area::case".to_owned(), lines)]));
+        let text = format!("A comment.\n{transcript}");
+        assert_eq!(Transcript::parse(&text), transcript);
+    }
+}

@@ -385,7 +385,10 @@ fn of_offset_commit(ctx: &mut Ctx) -> Result<()> {
         }
     };
     each_ordered(ctx, <OffsetCommitRequest as Message>::VERSIONS, order, |_, _| {
-        Ok(commit_request(&Speaker::nobody(&group), &[(&topic, 0, 5), (&topic, 9, 5)]))
+        let mut request = commit_request(&Speaker::nobody(&group), &[(&topic, 0, 5)]);
+        let unknown = request.topics[0].partitions[0].clone().with_partition_index(9);
+        request.topics[0].partitions.push(unknown);
+        Ok(request)
     })
 }
 
