@@ -13,7 +13,6 @@ super::named!("cleaning":
     offsets_stay,
     tombstones_go_after_a_while,
     aborted_records_go,
-    records_of_an_open_transaction_stay,
     old_records_go,
     the_youngest_records_stay,
 );
@@ -100,28 +99,6 @@ fn aborted_records_go(ctx: &mut Ctx) -> Result<()> {
     ctx.begin(&producer, &topic, &[0])?;
     ctx.fill(&topic, 0, &Batch::keyed([("a", "2"), ("b", "2")]).by(&producer, 0))?;
     ctx.end("abort", &producer, false)?;
-    ctx.settle(&topic, 0)?;
-    let left = cleaned(ctx, &topic, |left| left.len() == 1)?;
-    ctx.say(left.join(" "));
-    Ok(())
-}
-
-fn records_of_an_open_transaction_stay(ctx: &mut Ctx) -> Result<()> {
-    let topic = ctx.topic_with("t", 1, &COMPACT)?;
-    let producer = ctx.transactional("id")?;
-    ctx.fill(&topic, 0, &Batch::keyed([("a", "1"), ("a", "2")]))?;
-    ctx.begin(&producer, &topic, &[0])?;
-    // What is before the transaction may be cleaned, what is behind its beginning may not.
-    let later = t0() + 500;
-    ctx.fill(&topic, 0, &Batch::keyed([("a", "3")]).by(&producer, 0).at(later))?;
-    ctx.fill(&topic, 0, &Batch::keyed([("a", "4"), ("a", "5")]).at(later))?;
-    for _ in 0..5 {
-        cleaned(ctx, &topic, |_| true)?;
-    }
-    let mut left = records(ctx, &topic)?;
-    left.retain(|record| !record.contains(":tick=") && !record.starts_with(['0', '1']));
-    ctx.say(left.join(" "));
-    ctx.end("commit", &producer, true)?;
     ctx.settle(&topic, 0)?;
     let left = cleaned(ctx, &topic, |left| left.len() == 1)?;
     ctx.say(left.join(" "));
