@@ -327,6 +327,11 @@ impl Pool {
         self.mode != Mode::Stopped && self.txns.iter().all(|txn| !txn.has_effect())
     }
 
+    /// Whether a commit is on its way.
+    pub fn is_committing(&self) -> bool {
+        self.txns.front().is_some_and(|txn| txn.state == TxnState::Committing)
+    }
+
     /// Events of the partition that are delivered, and held back by the first incomplete one.
     pub fn in_flight(&self, partition: PartitionId) -> usize {
         self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())

@@ -213,7 +213,7 @@ pub enum GroupEvent {
 }
 
 /// A JoinGroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinRequest {
     /// The group's name.
     pub group_id: String,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::copies::Copies;
 use super::error::SourceError;
+use super::hold::Hold;
 use super::mailbox::Mailbox;
 use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
@@ -112,6 +113,9 @@ pub(crate) struct Control {
     /// Ours, each with the round of its assignment.
     owned: BTreeMap<i32, u64>,
     copies: Copies,
+    hold: Hold,
+    /// Workers that have not stopped to commit yet.
+    committing: BTreeSet<usize>,
     leave_timeout: Duration,
     round: u64,
     running: BTreeSet<usize>,
@@ -140,6 +144,8 @@ impl Control {
             done_inbox: Some(done_inbox),
             owned: BTreeMap::new(),
             copies: Copies::default(),
+            hold: Hold::new(),
+            committing: BTreeSet::new(),
             leave_timeout,
             round: 0,
             phase: Phase::Running,
@@ -166,7 +172,15 @@ impl Control {
         let (Some(commands), Some(mut done)) = inboxes else {
             return Err(SourceError::Thread("the control thread runs once".to_owned()));
         };
-        tokio::spawn(run(member, transport, commands, move |event| drop(events.send(event))));
+        let (transport, hold) = (self.hold.before(transport), self.hold.clone());
+        let on_event = move |event| {
+            // At once: JoinGroup comes next.
+            if event == GroupEvent::Rejoining {
+                hold.ask();
+            }
+            drop(events.send(event));
+        };
+        tokio::spawn(run(member, transport, commands, on_event));
         let mut signals = Signals::default();
         while self.phase != Phase::Ended {
             let stopping = self.stop_by.is_some();
@@ -203,7 +217,11 @@ impl Control {
 
     fn group_event(&mut self, event: GroupEvent) {
         match event {
-            GroupEvent::Rejoining => self.tell_all(|| Word::Hold),
+            GroupEvent::Rejoining => {
+                self.committing = self.running.clone();
+                self.tell_all(|| Word::Hold);
+                self.held(None);
+            }
             GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
@@ -240,6 +258,14 @@ impl Control {
                     self.phase = Phase::Ended;
                 }
             }
+        }
+    }
+
+    /// A worker commits no more, for now.
+    fn held(&mut self, worker: Option<usize>) {
+        worker.map(|worker| self.committing.remove(&worker));
+        if self.committing.is_empty() {
+            self.hold.done();
         }
     }
 
@@ -369,6 +395,7 @@ impl Control {
                     self.find_copies(vec![number]);
                 }
             }
+            FromWorker::Held(worker) => self.held(Some(worker)),
             FromWorker::Warmed(partition) => {
                 let _ = self.group.send(GroupCommand::Warmed(self.name(partition.partition())));
             }
@@ -385,6 +412,7 @@ impl Control {
             FromWorker::Failed(error) => self.fail(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);
+                self.held(Some(worker));
                 if self.running.is_empty() {
                     self.leave();
                 } else if self.goes_on() {

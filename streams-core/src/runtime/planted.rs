@@ -1,7 +1,4 @@
-//! Bugs that the tests switch on, to see that they are caught.
-//!
-//! Only with the feature `planted-bugs`, which no application has; otherwise [`is`] is `false` and
-//! costs nothing.
+//! Bugs that the tests switch on, to see that they are caught; there are none outside of tests.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,19 +9,25 @@ pub(crate) enum Bug {
     InterjectionWithoutFence,
     /// A warm copy becomes active without the last records of its changelog.
     StaleCopy,
-    /// What a dead owner left open is not aborted.
-    NoTakeOver,
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Switches a bug on, or all off, for what runs in this thread.
+#[cfg(test)]
+pub(crate) fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(test)]
 pub(crate) fn is(bug: Bug) -> bool {
-    use std::sync::OnceLock;
-    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
-    let planted = PLANTED.get_or_init(|| std::env::var("STREAMS_PLANTED_BUG").ok());
-    planted.as_deref() == Some(&format!("{bug:?}"))
+    PLANTED.get() == Some(bug)
 }
 
-#[cfg(not(feature = "planted-bugs"))]
+#[cfg(not(test))]
 pub(crate) const fn is(_: Bug) -> bool {
     false
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::planted::{self, Bug};
 use crate::client::wire::{Admin, ClientError, Endpoint, GroupMember, OpenTransaction};
 
 /// The time between two looks, while partitions are waited for.
@@ -72,9 +71,6 @@ impl TakeOver {
     }
 
     async fn look(&self) -> Result<(), ClientError> {
-        if planted::is(Bug::NoTakeOver) {
-            return Ok(());
-        }
         let mut admin = Admin::new(&self.endpoint);
         let mut open = Vec::new();
         for id in admin.ongoing_transactions().await? {

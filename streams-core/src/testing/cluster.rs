@@ -310,7 +310,8 @@ impl State {
     ) -> Result<(), Refused> {
         let step = TxnStep::SendOffsets;
         self.fault_at(step)?;
-        if generation.generation_id != self.generation {
+        // As Kafka does it: without a generation nothing is fenced.
+        if generation.generation_id >= 0 && generation.generation_id != self.generation {
             let message = "ILLEGAL_GENERATION: the group has another generation";
             return Err(Refused { step, disposition: Disposition::Abort, message });
         }

@@ -617,7 +617,10 @@ impl<A: EventSource> TestDriver<A> {
             }
             FromWorker::Active(_) | FromWorker::Drained(_) | FromWorker::Ended(_) => {}
             // One instance keeps no copies of another's.
-            FromWorker::Warmed(_) | FromWorker::WarmFailed(..) | FromWorker::Lag(..) => {}
+            FromWorker::Held(_)
+            | FromWorker::Warmed(_)
+            | FromWorker::WarmFailed(..)
+            | FromWorker::Lag(..) => {}
         }
     }
 

@@ -11,6 +11,10 @@ mod producer;
 mod scenario;
 mod shown;
 
+#[cfg(test)]
+pub(crate) use self::client::{MemoryFetcher, MemoryProducer};
+#[cfg(test)]
+pub(crate) use self::cluster::{Cluster, View};
 pub use self::context::{ContextBuilder, Effects, MockCompleter, TestContext, context};
 pub use self::driver::TestDriver;
 pub use self::fault::Fault;

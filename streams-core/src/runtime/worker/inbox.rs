@@ -37,7 +37,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Forget(partition) => self.forget(&partition),
             ToWorker::Revoke(partition) => self.revoke(now, &partition),
             ToWorker::LoseAll => self.lose_all(now),
-            ToWorker::Hold => self.pool.handle(now, Event::HoldCommits),
+            ToWorker::Hold => {
+                self.holding = true;
+                self.pool.handle(now, Event::HoldCommits);
+            }
             ToWorker::Generation(generation) => {
                 self.generation = Some(generation);
                 self.pool.handle(now, Event::ReleaseCommits);

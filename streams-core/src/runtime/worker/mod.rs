@@ -8,6 +8,8 @@ mod driver;
 mod events;
 mod fence;
 mod inbox;
+#[cfg(test)]
+mod planted_tests;
 mod restore;
 mod warm;
 
@@ -88,6 +90,8 @@ pub(crate) struct Assignment {
 pub(crate) enum FromWorker {
     /// The partition's store is restored, and its events are processed.
     Active(TopicPartition),
+    /// It commits nothing more until the generation is known.
+    Held(usize),
     /// The warm copy has caught up.
     Warmed(TopicPartition),
     /// There is no warm copy, and why.
@@ -146,6 +150,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     fence: Fence,
     /// When the lag of warm copies is said next.
     lag_due: Option<Instant>,
+    /// Asked to hold its commits, and one is on its way.
+    holding: bool,
     /// No transaction took the last event: what ends one wakes us.
     full: bool,
     failed: bool,
@@ -205,6 +211,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             last_error: None,
             fence: Fence::default(),
             lag_due: None,
+            holding: false,
             full: false,
             failed: false,
             stopping: false,
@@ -230,6 +237,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.execute(now, command);
         }
         self.transmit(now);
+        if self.holding && !self.pool.is_committing() {
+            self.holding = false;
+            (self.parts.report)(FromWorker::Held(self.parts.index));
+        }
         self.stop_if_fenced(now);
         self.end_if_stopped();
         match (self.ended, more_restores || more_events) {

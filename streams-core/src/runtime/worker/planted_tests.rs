@@ -1,0 +1,291 @@
+//! Two members of one group, the workers of both under virtual time: a zombie, and a hand-over.
+//! Nothing is doubled; and each bug that would let it happen is caught.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Instant, SystemTime};
+
+use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
+use crate::eos::Snapshot;
+use crate::group::Generation;
+use crate::prelude::*;
+use crate::record::{Outputs, TopicPartition};
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::planted::{self, Bug};
+use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
+use crate::testing::{Cluster, MemoryFetcher, MemoryProducer, View};
+
+const TOPIC: &str = "events";
+const CHANGELOG: &str = "changes";
+
+#[derive(Events)]
+enum Added {
+    Add(u64),
+}
+
+#[derive(Events)]
+enum Counted {
+    Count(u64),
+}
+
+#[derive(StateStore)]
+struct Counts {
+    counts: Table<String, u64>,
+}
+
+static OUT: Topic<Counted> = Topic::new("out");
+
+#[event_source(events = Added, store = Counts)]
+mod counter {
+    use super::*;
+
+    #[event_handler("Add")]
+    fn add(ctx: &mut EventContext<Counts>, _: u64) -> Result<ExecutionState> {
+        count(ctx)
+    }
+}
+
+fn count(ctx: &mut EventContext<Counts>) -> Result<ExecutionState> {
+    let n = ctx.store.counts.update("n".to_owned(), |n| {
+        *n += 1;
+        *n
+    });
+    ctx.forward(&OUT, "n", Counted::Count(n))?;
+    Ok(Complete)
+}
+
+type MemberWorker = Worker<counter::Source, MemoryProducer, MemoryFetcher>;
+
+struct Member {
+    worker: MemberWorker,
+    mailbox: Mailbox<ToWorker<Counts, MemoryProducer>>,
+    slots: Vec<(SlotCalls<MemoryProducer>, Receiver<SlotCommand>)>,
+    reports: Receiver<FromWorker>,
+}
+
+/// Stands still: what waits for a back-off waits for ever.
+struct Still(Instant);
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        self.0
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+}
+
+struct World {
+    cluster: Cluster,
+    clock: Still,
+    at: TopicPartition,
+}
+
+impl World {
+    fn new() -> Self {
+        let cluster = Cluster::new(1);
+        for topic in [TOPIC, CHANGELOG, "out"] {
+            cluster.lock().make_topic(topic);
+        }
+        Self { cluster, clock: Still(Instant::now()), at: TopicPartition::new(TOPIC, 0) }
+    }
+
+    fn member(&self, name: &'static str) -> Member {
+        let builder = counter::Source::builder().bootstrap("memory:1").group("g").topic(TOPIC);
+        let builder = builder.changelog(CHANGELOG).check().expect("settings");
+        let (mailbox, inbox) = Mailbox::new();
+        let (reports, from_worker) = channel();
+        let (producers, fetchers) = (self.cluster.clone(), self.cluster.clone());
+        let make_producer = Arc::new(move |slot| {
+            Ok(MemoryProducer::new(producers.clone(), format!("g-{name}-{slot}")))
+        });
+        let parts = builder.worker_parts(
+            0,
+            make_producer,
+            Box::new(move |_| Ok(MemoryFetcher::new(fetchers.clone()))),
+            Box::new(move |report| drop(reports.send(report))),
+        );
+        let (mut slots, mut workers_slots) = (vec![], vec![]);
+        for index in 0..parts.eos.pool_size {
+            let (slot, commands) = Slot::without_thread();
+            workers_slots.push(slot);
+            slots.push((SlotCalls::new(index, Arc::clone(&parts.make_producer)), commands));
+        }
+        let fetcher = MemoryFetcher::new(self.cluster.clone());
+        let worker = Worker::new(parts, fetcher, workers_slots, mailbox.clone(), inbox);
+        Member { worker, mailbox, slots, reports: from_worker }
+    }
+
+    /// Steps a member until it has nothing to do. Returns what it says.
+    fn settle(&self, member: &mut Member) -> VecDeque<FromWorker> {
+        for _ in 0..10_000 {
+            let next = member.worker.step(&self.clock);
+            let mut moved = false;
+            for (slot, (calls, commands)) in member.slots.iter_mut().enumerate() {
+                for command in commands.try_iter() {
+                    let mailbox = &member.mailbox;
+                    calls.make(command, &|reply| mailbox.send(ToWorker::Slot(slot, reply)));
+                    moved = true;
+                }
+            }
+            if next != Next::Again && !moved {
+                return member.reports.try_iter().collect();
+            }
+        }
+        panic!("it is never done");
+    }
+
+    fn generation(&self, member: &Member, name: &str) {
+        let generation_id = self.cluster.lock().next_generation();
+        member.mailbox.send(ToWorker::Generation(Generation {
+            group_id: "g".into(),
+            member_id: name.into(),
+            generation_id,
+            instance_id: None,
+        }));
+    }
+
+    fn changelog(&self) -> (i64, i64) {
+        (0, self.cluster.lock().end(&TopicPartition::new(CHANGELOG, 0)))
+    }
+
+    fn assign(&self, member: &Member) {
+        let committed = self.cluster.lock().committed(&self.at).cloned();
+        let committed = committed
+            .map(|known| Snapshot::parse(known.offset, &known.metadata).expect("our metadata"));
+        let start = committed.clone().unwrap_or_else(|| Snapshot::at(0));
+        let (partition, changelog) = (self.at.clone(), self.changelog());
+        let assignment = Assignment { partition, committed, start, changelog };
+        member.mailbox.send(ToWorker::Assign(assignment));
+    }
+
+    fn interject(member: &Member) {
+        member.mailbox.send(ToWorker::Interject(0, Box::new(|ctx, _| count(ctx))));
+    }
+
+    fn send(&self) {
+        let mut outputs = Outputs::default();
+        let topic: Topic<Added> = Topic::new(TOPIC);
+        topic.write(&mut outputs, None, "n", &Added::Add(1)).expect("it has a form");
+        for output in outputs.iter() {
+            self.cluster.lock().append(&output).expect("there is the topic");
+        }
+    }
+
+    /// The committed counts.
+    fn counts(&self) -> Vec<u64> {
+        let is_output = |record: &Record, _| &**record.topic_partition().topic() == "out";
+        let outputs = self.cluster.lock().records(View::Committed, 0, is_output);
+        let value = |record: &Record| {
+            let bytes = record.value().unwrap_or_default().try_into().expect("eight bytes");
+            u64::from_be_bytes(bytes)
+        };
+        outputs.iter().map(value).collect()
+    }
+}
+
+/// A member that does not know yet that it was expelled goes on, and so does its successor.
+fn zombie(go_on: impl Fn(&World, &Member)) -> Vec<u64> {
+    let world = World::new();
+    let (mut a, mut b) = (world.member("a"), world.member("b"));
+    world.settle(&mut a);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.send();
+    world.send();
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1, 2]);
+    world.settle(&mut b);
+    world.generation(&b, "b");
+    world.assign(&b);
+    world.settle(&mut b);
+    go_on(&world, &a);
+    world.settle(&mut a);
+    go_on(&world, &b);
+    world.settle(&mut b);
+    world.counts()
+}
+
+fn hand_over() -> Vec<u64> {
+    let world = World::new();
+    let (mut a, mut b) = (world.member("a"), world.member("b"));
+    world.settle(&mut a);
+    world.settle(&mut b);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.send();
+    world.send();
+    world.settle(&mut a);
+    b.mailbox.send(ToWorker::Warm(world.at.clone(), world.changelog()));
+    let warmed = world.settle(&mut b);
+    assert!(matches!(warmed.front(), Some(FromWorker::Warmed(_))), "{warmed:?}");
+    // The copy has reached the end, and this comes after it.
+    world.send();
+    world.settle(&mut a);
+    a.mailbox.send(ToWorker::Revoke(world.at.clone()));
+    let drained = world.settle(&mut a);
+    assert!(drained.iter().any(|said| matches!(said, FromWorker::Drained(_))), "{drained:?}");
+    world.generation(&b, "b");
+    world.assign(&b);
+    world.send();
+    world.settle(&mut b);
+    world.counts()
+}
+
+fn with(bug: Bug, run: impl FnOnce() -> Vec<u64>) -> Vec<u64> {
+    planted::plant(Some(bug));
+    let counts = run();
+    planted::plant(None);
+    counts
+}
+
+fn record(world: &World, _: &Member) {
+    if world.counts().len() == 2 && world.cluster.lock().end(&world.at) == 2 {
+        world.send();
+    }
+}
+
+#[test]
+fn eos7_a_zombie_commits_nothing() {
+    assert_eq!(zombie(record), [1, 2, 3]);
+    assert_eq!(zombie(|_, member| World::interject(member)), [1, 2, 3]);
+}
+
+#[test]
+fn eos7_without_a_generation_a_zombie_commits() {
+    assert_eq!(with(Bug::CommitWithoutGeneration, || zombie(record)), [1, 2, 3, 3]);
+}
+
+#[test]
+fn eos7_without_an_offset_a_zombies_interjection_is_committed() {
+    let interject = || zombie(|_, member| World::interject(member));
+    assert_eq!(with(Bug::InterjectionWithoutFence, interject), [1, 2, 3, 3]);
+}
+
+#[test]
+fn a_warm_copy_goes_on_with_the_last_records_of_its_changelog() {
+    assert_eq!(hand_over(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_copy_without_its_last_records_counts_twice() {
+    assert_eq!(with(Bug::StaleCopy, hand_over), [1, 2, 3, 3]);
+}
+
+#[test]
+fn a_copy_that_is_forgotten_is_closed() {
+    let world = World::new();
+    let mut b = world.member("b");
+    b.mailbox.send(ToWorker::Warm(world.at.clone(), (0, 0)));
+    world.settle(&mut b);
+    assert_eq!(b.worker.warm_partitions(), [0]);
+    b.mailbox.send(ToWorker::LoseAll);
+    world.settle(&mut b);
+    assert_eq!(b.worker.warm_partitions(), [0], "it holds only what is committed");
+    b.mailbox.send(ToWorker::Forget(world.at.clone()));
+    world.settle(&mut b);
+    assert!(b.worker.warm_partitions().is_empty());
+    assert!(b.worker.restorer.is_none(), "and nobody reads its changelog");
+}
