@@ -1,13 +1,13 @@
 //! Members come, go, and die; the oracle is always on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use streams_tests::broker::TestBroker;
 use streams_tests::observer::{Observer, Seen, longest_by_partition};
 use streams_tests::oracle::check_totals;
 use streams_tests::process::Program;
-use streams_tests::workload::{Workload, now_us};
+use streams_tests::workload::{Random, Workload, now_us};
 
 use super::running_totals::{Setting, seed};
 
@@ -52,7 +52,8 @@ impl Run {
 
     /// Waits until `updates` more are through.
     fn go_on(&self, updates: usize) -> Result<()> {
-        self.observer.wait_for(self.observer.count() + updates, PATIENCE)
+        let all = usize::try_from(self.workload.records)?;
+        self.observer.wait_for((self.observer.count() + updates).min(all), PATIENCE)
     }
 
     /// All updates are through, and the oracle is content.
@@ -119,10 +120,10 @@ pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
 
 /// Waits until a member says that it is at work.
 fn await_active(member: &Program, partitions: usize) -> Result<()> {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let active = || member.stderr().lines().filter(|line| line.contains(" active ")).count();
     while active() < partitions {
-        ensure!(std::time::Instant::now() < deadline, "not active: {}", member.stderr());
+        ensure!(Instant::now() < deadline, "not active: {}", member.stderr());
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -149,5 +150,74 @@ pub(crate) fn three_and_back(broker: &TestBroker, prefix: &str) -> Result<()> {
     let longest = longest(&seen, moving_us);
     eprintln!("the longest pause while members came and went: {longest:?}, {moves} moves");
     ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}: {log}");
+    Ok(())
+}
+
+/// A crash, with standbys: whoever takes over has the stores already.
+pub(crate) fn standby(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 20)?;
+    let member = || run.setting.start_with(&["--session-timeout", "3s", "--standby", "1"]);
+    let mut members = vec![member()?, member()?, member()?];
+    run.send();
+    run.go_on(8_000)?;
+    let killed_us = now_us();
+    members.remove(0).kill()?;
+    run.go_on(6_000)?;
+    let warm = |member: &Program| member.stderr().contains("the warm copy is ours");
+    ensure!(members.iter().any(warm), "nobody took over from a warm copy");
+    let longest = longest(&run.finish(members)?, killed_us - 1_000_000);
+    eprintln!("the longest pause after a crash with standbys: {longest:?}");
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
+    Ok(())
+}
+
+/// Three members, each of which is stopped and started again under its name.
+pub(crate) fn rolling_restart(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 30)?;
+    let names = ["a", "b", "c"];
+    let mut members =
+        names.map(|name| run.named(name, &[])).into_iter().collect::<Result<Vec<_>>>()?;
+    run.send();
+    run.go_on(3_000)?;
+    let begin_us = now_us();
+    for (place, name) in names.into_iter().enumerate() {
+        members[place].stop(PATIENCE).with_context(|| members[place].stderr())?;
+        members[place] = run.named(name, &[])?;
+        run.go_on(1_000)?;
+    }
+    let longest = longest(&run.finish(members)?, begin_us);
+    eprintln!("the longest pause of a rolling restart: {longest:?}");
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
+    Ok(())
+}
+
+/// Rounds of the test below.
+const ZOMBIE_ROUNDS: &str = "STREAMS_ZOMBIE_ROUNDS";
+
+/// EOS-7: one of three is stopped for twice its session, at a random point, and goes on.
+pub(crate) fn zombies(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let rounds = std::env::var(ZOMBIE_ROUNDS).ok().and_then(|rounds| rounds.parse().ok());
+    let rounds: u64 = rounds.unwrap_or(2);
+    let mut run = Run::start(broker, prefix, 6 + 12 * rounds)?;
+    let members = vec![run.member()?, run.member()?, run.member()?];
+    let joins = |member: &Program| member.stderr().matches(" joined generation=").count();
+    let mut random = Random::new(seed());
+    run.send();
+    run.go_on(2_000)?;
+    for _ in 0..rounds {
+        std::thread::sleep(Duration::from_millis(random.below(1_000)));
+        let member = &members[usize::try_from(random.below(3))?];
+        let before = joins(member);
+        member.signal(libc::SIGSTOP)?;
+        std::thread::sleep(SESSION * 2);
+        member.signal(libc::SIGCONT)?;
+        let deadline = Instant::now() + PATIENCE;
+        while joins(member) == before {
+            ensure!(Instant::now() < deadline, "it does not come back: {}", member.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        run.go_on(1_000)?;
+    }
+    run.finish(members)?;
     Ok(())
 }

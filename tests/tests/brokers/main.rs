@@ -6,6 +6,7 @@
 mod contacts;
 mod faults;
 mod group;
+mod migration;
 mod running_totals;
 
 use std::sync::Arc;
@@ -22,8 +23,6 @@ enum Needs {
     Kcat,
     /// A broker that takes faults.
     Faults,
-    /// Apache Kafka.
-    Kafka,
 }
 
 type Body = fn(&TestBroker, &str) -> anyhow::Result<()>;
@@ -37,9 +36,13 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
-    ("a_crash_is_taken_over_without_waiting", Needs::Kafka, group::crash),
+    ("a_crash_is_taken_over_without_waiting", Needs::Nothing, group::crash),
     ("three_members_and_back_to_one", Needs::Nothing, group::three_and_back),
-    ("a_restart_ends_what_a_larger_pool_left", Needs::Kafka, group::smaller_pool),
+    ("a_crash_is_taken_over_from_a_warm_copy", Needs::Nothing, group::standby),
+    ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
+    ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
+    ("a_live_group_moves_here_and_back", Needs::Nothing, migration::there_and_back),
+    ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
 
@@ -64,11 +67,9 @@ fn main() {
     let mut trials = Vec::new();
     for (name, needs, body) in TESTS {
         let skip = no_kcat.clone().filter(|_| *needs == Needs::Kcat);
-        if *needs != Needs::Kafka {
-            trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
-                body(&TestBroker::embedded()?, topic)
-            }));
-        }
+        trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
+            body(&TestBroker::embedded()?, topic)
+        }));
         if *needs == Needs::Faults {
             continue;
         }
