@@ -168,15 +168,17 @@ fn a_tombstone_goes_when_its_time_is_over() {
 #[test]
 fn aborted_records_and_their_markers_are_taken_out() {
     for protocol in [Protocol::V1, Protocol::V2] {
-        let mut bench = with(&[("cleanup.policy", "compact")]);
+        let often = ("min.cleanable.dirty.ratio", "0");
+        let mut bench = with(&[("cleanup.policy", "compact"), often]);
+        bench.put(&[("c", "1")]).unwrap();
         let mut producer = bench.producer(protocol, "id");
-        bench.produce(&mut producer, 0, &["a", "b"]).unwrap();
+        bench.produce(&mut producer, 0, &["a", "b", "c"]).unwrap();
         bench.end(&mut producer, false);
         bench.produce(&mut producer, 0, &["b"]).unwrap();
         bench.end(&mut producer, true);
         bench.clean();
-        assert_eq!(bench.kept(), ["3 b=b"], "an aborted record is no last one");
-        assert_eq!(bench.read(1, 0).values, ["b"]);
+        assert_eq!(bench.kept(), ["0 c=1", "5 b=b"], "an aborted record is no last one");
+        assert_eq!(bench.read(1, 0).values, ["1", "b"]);
         for n in 0..3 {
             bench.put(&[("x", "1"), ("y", "1"), ("z", "1")]).unwrap();
             bench.clean();
@@ -184,7 +186,7 @@ fn aborted_records_and_their_markers_are_taken_out() {
         }
         let log = bench.cluster.log("t", 0).unwrap();
         assert!(log.aborted(0, 100).is_empty(), "{protocol:?}: nothing of it is left");
-        assert!(bench.kept().contains(&"3 b=b".to_owned()));
+        assert!(bench.kept().contains(&"5 b=b".to_owned()));
     }
 }
 
@@ -362,6 +364,21 @@ fn memory_has_a_limit_and_a_full_broker_serves_on() {
     assert_eq!(bench.kept().len(), written);
     bench.delete_before(-1).unwrap();
     assert!(bench.put(&[("a", "1")]).is_ok(), "there is room again");
+}
+
+#[test]
+fn what_is_held_is_near_the_bytes_that_came() {
+    let mut bench = with(&[]);
+    let records: Vec<(String, String)> =
+        (0..100).map(|n| (format!("{n:08}"), "x".repeat(92))).collect();
+    let records: Vec<(&str, &str)> =
+        records.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    for _ in 0..100 {
+        bench.put(&records).unwrap();
+    }
+    // 10,000 records of 100 bytes.
+    let held = bench.cluster.log("t", 0).unwrap().size_bytes();
+    assert!(held < 1_150_000, "{held}");
 }
 
 #[test]

@@ -155,6 +155,25 @@ fn newer_fetches_name_topics_by_id() {
 }
 
 #[test]
+fn each_version_has_a_response_that_it_can_write() {
+    let mut bench = Bench::new();
+    bench.plain(0, "a");
+    for version in 4..=12 {
+        let read = bench.fetch(version, Bench::fetch_request(1, 0, 0, 0));
+        assert_eq!(read.responses[0].partitions[0].error_code, 0, "Fetch {version}");
+        let refused = bench.fetch(version, Bench::fetch_request(1, 9, 0, 0));
+        assert_ne!(refused.responses[0].partitions[0].error_code, 0, "Fetch {version}");
+    }
+    for version in 3..=12 {
+        let batch = batch_of((-1, -1), 0, false, &["a"]);
+        assert!(bench.produce_batch(version, None, 0, batch.clone()).is_ok(), "{version}");
+        assert!(bench.produce_batch(version, None, 9, batch).is_err(), "Produce {version}");
+        let malformed = bytes::Bytes::from_static(b"xyz");
+        assert!(bench.produce_batch(version, None, 0, malformed).is_err(), "Produce {version}");
+    }
+}
+
+#[test]
 fn the_one_leader_epoch_ends_where_the_log_does() {
     let mut bench = Bench::new();
     bench.plain(0, "a");
