@@ -12,7 +12,7 @@ use super::ctx::{Ctx, code, text};
 use super::groups::Speaker;
 use super::producers::TXN_OFFSETS;
 use super::records::Batch;
-use super::versions::{each, each_ordered};
+use super::versions::each_ordered;
 
 super::named!("listings":
     a_stable_group_is_described,
@@ -105,7 +105,11 @@ fn a_group_that_joins_is_described(ctx: &mut Ctx) -> Result<()> {
 fn describe_groups_in_each_version(ctx: &mut Ctx) -> Result<()> {
     let (topic, group) = (ctx.topic("t", 1)?, ctx.name("g"));
     ctx.commit("commit", &Speaker::nobody(&group), (&topic, 0, 1))?;
-    each(ctx, |ctx, _| {
+    // Kafka answers coordinator by coordinator.
+    let order = |response: &mut DescribeGroupsResponse| {
+        response.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+    };
+    each_ordered(ctx, <DescribeGroupsRequest as Message>::VERSIONS, order, |ctx, _| {
         let groups = vec![GroupId(text(&group)), GroupId(text(ctx.name("none")))];
         Ok(DescribeGroupsRequest::default().with_groups(groups))
     })
