@@ -245,7 +245,7 @@ fn an_empty_group_id(ctx: &mut Ctx) -> Result<()> {
 }
 
 fn a_session_timeout_out_of_range(ctx: &mut Ctx) -> Result<()> {
-    for session in [-1, 0, SESSION_MS - 1, SESSION_MS, 1_800_000, 1_800_001] {
+    for session in [-1, 0, 999, SESSION_MS, 1_800_000, 1_800_001] {
         let group = ctx.name(&format!("g{session}"));
         let mut request = ctx.member(&group)?.join_request();
         request.session_timeout_ms = session;

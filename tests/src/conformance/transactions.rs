@@ -262,7 +262,7 @@ fn are_verified_for_other_brokers(ctx: &mut Ctx) -> Result<()> {
 
 fn that_take_too_long_are_aborted(ctx: &mut Ctx) -> Result<()> {
     let topic = ctx.topic("t", 1)?;
-    let producer = ctx.transactional_for("id", 100)?;
+    let producer = ctx.transactional_for("id", 2_000)?;
     ctx.begin(&producer, &topic, &[0])?;
     ctx.produce("produce", &topic, 0, &Batch::of(["a"]).by(&producer, 0))?;
     ctx.settle(&topic, 0)?;
@@ -271,7 +271,7 @@ fn that_take_too_long_are_aborted(ctx: &mut Ctx) -> Result<()> {
 
 fn the_owner_of_one_that_took_too_long(ctx: &mut Ctx) -> Result<()> {
     let topic = ctx.topic("t", 1)?;
-    let producer = ctx.transactional_for("id", 100)?;
+    let producer = ctx.transactional_for("id", 2_000)?;
     ctx.begin(&producer, &topic, &[0])?;
     ctx.fill(&topic, 0, &Batch::of(["a"]).by(&producer, 0))?;
     ctx.settle(&topic, 0)?;
@@ -288,7 +288,7 @@ fn the_owner_of_one_that_took_too_long(ctx: &mut Ctx) -> Result<()> {
 
 fn the_owner_of_one_that_took_too_long_in_version_2(ctx: &mut Ctx) -> Result<()> {
     let topic = ctx.topic("t", 1)?;
-    let mut producer = ctx.transactional_for("id", 100)?;
+    let mut producer = ctx.transactional_for("id", 2_000)?;
     let batch = Batch::of(["a"]).by(&producer, 0);
     ctx.produce_in(PRODUCE_V2, "produce", &topic, 0, &batch)?;
     ctx.settle(&topic, 0)?;
@@ -301,9 +301,9 @@ fn the_owner_of_one_that_took_too_long_in_version_2(ctx: &mut Ctx) -> Result<()>
 
 fn the_time_runs_from_the_first_partition(ctx: &mut Ctx) -> Result<()> {
     let topic = ctx.topic("t", 1)?;
-    let producer = ctx.transactional_for("id", 300)?;
+    let producer = ctx.transactional_for("id", 2_000)?;
     // Longer than the timeout, and nothing is open.
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
     ctx.begin(&producer, &topic, &[0])?;
     ctx.produce("produce", &topic, 0, &Batch::of(["a"]).by(&producer, 0))?;
     ctx.end("commit", &producer, true)?;
