@@ -53,6 +53,7 @@ struct History {
 impl History {
     fn new(seed: u64) -> Self {
         let mut bench = Bench::new();
+        bench.compared_every = 100;
         let mut random = Random(seed);
         bench.cluster.settings.transactions.marker_delay_ms = [0, 0, 30][random.below(3) as usize];
         let mut history = Self {
