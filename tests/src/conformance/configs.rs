@@ -126,7 +126,7 @@ fn of_an_unknown_name(ctx: &mut Ctx) -> Result<()> {
     let response = ctx.call(4, &request)?;
     let result = response.results.first().context("no result")?;
     let found = |key: &&str| result.configs.iter().any(|config| config.name.as_str() == *key);
-    let all = NAMES.iter().all(|key| found(key));
+    let all = NAMES.iter().all(found);
     ctx.say(format!("no names: {}, with those a user looks for: {all}", code(result.error_code)));
     Ok(())
 }
