@@ -21,7 +21,7 @@ pub fn answers(address: &str) -> bool {
 /// Asks until a broker at `address` answers.
 ///
 /// # Errors
-/// If it does not within [`PATIENCE`].
+/// If it does not within 30 seconds.
 pub fn await_answer(address: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !answers(address) {
