@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, FetchRequest, GroupId, JoinGroupRequest, MetadataRequest,
-    MetadataResponse, RequestHeader, ResponseHeader,
+    MetadataResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use streams_broker::{Broker, ManualClock, Status};
@@ -57,7 +58,10 @@ fn metadata(stream: &mut TcpStream) -> Result<MetadataResponse> {
 
 /// Waits until the connection is closed from the other side.
 fn is_closed(stream: &mut TcpStream) -> bool {
-    matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_))
+    match stream.read(&mut [0; 16]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
 }
 
 fn wait_for(broker: &Broker, what: impl Fn(&Status) -> bool) -> Result {
@@ -227,12 +231,18 @@ fn nothing_is_left_when_it_is_dropped() -> Result {
         let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
         tasks.flat_map(name).filter(|name| name.trim() == "streams-broker").count()
     };
-    let broker = Broker::builder().start()?;
+    let broker = Broker::builder().topic("t", 1).start()?;
     let address = broker.bootstrap();
     let mut stream = connect(&broker)?;
     metadata(&mut stream)?;
     let (running, mut parked) = (threads(), connect(&broker)?);
-    let wait = FetchRequest::default().with_max_wait_ms(60_000).with_min_bytes(1);
+    // A fetch of no partition would be answered at once.
+    let partition = FetchPartition::default().with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str("t")))
+        .with_partitions(vec![partition]);
+    let wait =
+        FetchRequest::default().with_max_wait_ms(60_000).with_min_bytes(1).with_topics(vec![topic]);
     parked.write_all(&frame(ApiKey::Fetch, 12, &wait)?)?;
     wait_for(&broker, |status| status.connections == 2)?;
     drop(broker);
