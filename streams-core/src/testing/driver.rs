@@ -648,12 +648,14 @@ impl<A: EventSource> Instance<A> {
         let make_producer =
             move |slot| Ok(MemoryProducer::new(producers.clone(), format!("test-{slot}")));
         let fetchers = cluster.clone();
-        let parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
+        let mut parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
             0,
             Arc::new(make_producer),
             Box::new(move |_| Ok(MemoryFetcher::new(fetchers.clone()))),
             Box::new(move |report| drop(reports.send(report))),
         );
+        // There is no group to explain a fence: it is another instance, and nothing is waited for.
+        parts.session_timeout = Duration::ZERO;
         let (mut slots, mut workers_slots) = (vec![], vec![]);
         for index in 0..parts.eos.pool_size {
             let (slot, commands) = Slot::without_thread();
