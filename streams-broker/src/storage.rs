@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
@@ -184,6 +185,28 @@ fn read_step(mut payload: Bytes, found: &mut Found) -> Option<()> {
     Some(())
 }
 
+/// How long a lock that somebody has is tried again. A process that was forked while the directory
+/// was in use holds a copy of the lock until it executes another program, and nobody else does.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
+
+fn take(lock: &File) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_AGAIN);
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let busy = io::ErrorKind::ResourceBusy;
+                return Err(io::Error::new(busy, "another broker uses it"));
+            }
+        }
+    }
+}
+
 impl Storage {
     /// Takes a directory into use, and reads what is in it.
     ///
@@ -192,12 +215,7 @@ impl Storage {
     pub(crate) fn open(directory: &Path, fsync: Fsync) -> io::Result<(Self, Found)> {
         fs::create_dir_all(directory.join("partitions"))?;
         let lock = append_to(&directory.join("lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::Error(error) => error,
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::ResourceBusy, "another broker uses it")
-            }
-        })?;
+        take(&lock)?;
         let path = directory.join("coordinators");
         let mut found = Found::default();
         for (kind, payload) in read(&path)? {
