@@ -1,40 +1,15 @@
 //! Codecs: each payload comes back as it went, borrows where it can, and survives hostile bytes.
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod allocations;
+
 use std::fmt::Debug;
 
+use crate::allocations::allocations;
 use serde::{Deserialize, Serialize};
 use streams_core::codec::{Encoded, decode, encode};
 use streams_core::prelude::*;
 use streams_core::record::Headers;
 use streams_core::testing;
-
-thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
-
-struct Counting;
-
-// SAFETY: every call is forwarded to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn allocations(run: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.with(Cell::get);
-    run();
-    ALLOCATIONS.with(Cell::get) - before
-}
 
 fn encoded<T: EventCodec<'static>>(value: &T) -> Vec<u8> {
     let mut out = vec![];

@@ -1,43 +1,18 @@
 //! How records find their handlers: borrowed payloads, headers that come twice, both forms of a
 //! source, completers, and no allocation on the way.
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod allocations;
+
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::sync::Arc;
 
+use crate::allocations::allocations;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streams_core::handler::Outcome;
 use streams_core::prelude::*;
 use streams_core::record::{Headers, ProducerRecord, RECORD_TYPE_HEADER, TopicPartition};
 use streams_core::testing::{self, TestDriver};
-
-thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
-
-struct Counting;
-
-// SAFETY: every call is forwarded to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn allocations(run: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.with(Cell::get);
-    run();
-    ALLOCATIONS.with(Cell::get) - before
-}
 
 #[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
 struct Reading<'a> {
