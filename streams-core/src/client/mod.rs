@@ -101,7 +101,7 @@ pub enum Fetched {
     Record(Record),
     /// The partition's end was reached, as far as its transactions are decided.
     EndOfPartition(i32),
-    /// Something is wrong, and the client goes on trying.
+    /// Something is wrong; the client has logged it, and goes on trying.
     Trouble(String),
     /// The partition can't be read on.
     Failed(FetchError),

@@ -17,6 +17,10 @@ use crate::record::Outputs;
 /// How long one call to the broker may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the offsets may take, once the records are there: the rest of an outage is spent with
+/// a new producer.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Makes the producer of a slot, not initialised yet.
 pub(crate) type MakeProducer<P> = Arc<dyn Fn(usize) -> Result<P, TxnError> + Send + Sync>;
 
@@ -176,7 +180,7 @@ impl<P: TxnProducer> SlotCalls<P> {
                 let fenced = match offsets.is_empty() && planted::is(Bug::InterjectionWithoutFence)
                 {
                     true => Ok(()),
-                    false => producer.send_offsets(&offsets, &generation, CALL_TIMEOUT),
+                    false => producer.send_offsets(&offsets, &generation, OFFSETS_TIMEOUT),
                 };
                 let committed = fenced.and_then(|()| producer.commit(CALL_TIMEOUT));
                 if let Err(error) = committed {

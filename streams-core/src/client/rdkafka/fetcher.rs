@@ -154,7 +154,8 @@ impl Fetcher for RdFetcher {
 
     fn poll(&mut self) -> Option<Fetched> {
         let Self { consumer, buffer, topic, .. } = self;
-        Some(match consumer.poll(Duration::ZERO)? {
+        let next = consumer.context().drain(|| consumer.poll(Duration::ZERO));
+        Some(match next? {
             Ok(message) => Fetched::Record(record(&message, buffer, topic)),
             Err(KafkaError::PartitionEOF(partition)) => Fetched::EndOfPartition(partition),
             Err(error) => trouble(&error),

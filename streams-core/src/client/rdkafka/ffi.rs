@@ -5,15 +5,15 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
 use super::millis;
-use crate::group::Generation;
+use super::offsets::Call;
 
 /// An error of librdkafka's transactional calls.
 #[derive(Debug)]
@@ -28,10 +28,10 @@ pub(super) struct RdError {
 ///
 /// rust-rdkafka's own `flush` sleeps in steps of 100 ms; this one returns at once. While it waits,
 /// librdkafka does not linger.
-pub(super) fn flush(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
-    // SAFETY: the pointer is the live producer's, which outlives the call by the borrow;
+pub(super) fn flush(client: &Client<Context>, timeout: Duration) -> bool {
+    // SAFETY: the pointer is the live client's, which outlives the call by the borrow;
     // `rd_kafka_flush` may be called from any thread.
-    let code = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), millis(timeout)) };
+    let code = unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
     code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
@@ -86,12 +86,8 @@ pub(super) fn high_watermark(
 
 /// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only
 /// consumer's group metadata has generation -1, which the broker accepts without any fencing.
-pub(super) fn send_offsets(
-    producer: &BaseProducer<Context>,
-    offsets: &TopicPartitionList,
-    generation: &Generation,
-    timeout: Duration,
-) -> Result<(), RdError> {
+pub(super) fn send_offsets(producer: &BaseProducer<Context>, call: &Call) -> Result<(), RdError> {
+    let Call { offsets, generation, timeout } = call;
     let text = |s: &str| {
         CString::new(s).map_err(|_| RdError {
             code: -1,
@@ -118,7 +114,7 @@ pub(super) fn send_offsets(
             producer.client().native_ptr(),
             offsets.ptr(),
             metadata,
-            millis(timeout),
+            millis(*timeout),
         );
         sys::rd_kafka_consumer_group_metadata_destroy(metadata);
         if error.is_null() {

@@ -3,6 +3,7 @@
 mod context;
 mod fetcher;
 mod ffi;
+mod offsets;
 mod plain;
 mod txn;
 
@@ -15,15 +16,20 @@ pub use self::plain::{PlainProducer, ProduceError};
 pub use self::txn::RdTxnProducer;
 use super::ClusterConfig;
 
-/// Settings that both producers and fetchers have.
 /// librdkafka opens its connections one after the other, half of this time apart. At its default
-/// of 100 ms that is most of a client's start; the back-off still doubles up to 10 s.
+/// of 100 ms that is most of a client's start. The back-off still doubles.
 const RECONNECT_BACKOFF_MS: &str = "10";
 
+/// So long after a broker is back it is looked for at the latest; librdkafka's 10 s would be added
+/// to each outage. The same as Java's default.
+const RECONNECT_BACKOFF_MAX_MS: &str = "1000";
+
+/// Settings that both producers and fetchers have.
 fn base_config(cluster: &ClusterConfig) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &cluster.bootstrap);
     config.set("reconnect.backoff.ms", RECONNECT_BACKOFF_MS);
+    config.set("reconnect.backoff.max.ms", RECONNECT_BACKOFF_MAX_MS);
     for (name, value) in &cluster.properties {
         config.set(name, value);
     }

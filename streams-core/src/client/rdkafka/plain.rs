@@ -8,8 +8,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::base_config;
 use super::context::Context;
+use super::{base_config, ffi};
 use crate::client::ClusterConfig;
 use crate::record::OutputRef;
 
@@ -79,11 +79,15 @@ impl PlainProducer {
     /// If one was refused, or `timeout` is over.
     pub fn flush(&self, timeout: Duration) -> Result<(), ProduceError> {
         let error = |message: String| ProduceError { topic: String::new(), message };
-        let flushed = self.producer.flush(timeout);
+        // Failed deliveries count as in flight until the producer's own thread has seen them.
+        let flushed = ffi::flush(self.producer.client(), timeout);
         if let Some(failed) = self.producer.context().take_failed() {
             return Err(error(failed.message));
         }
-        flushed.map_err(|_| error(format!("not acknowledged within {timeout:?}")))
+        if flushed {
+            return Ok(());
+        }
+        Err(error(format!("not acknowledged within {timeout:?}")))
     }
 }
 

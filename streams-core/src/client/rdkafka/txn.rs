@@ -1,6 +1,7 @@
 //! The transactional producer on librdkafka.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -11,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::Context;
 use super::ffi::{self, RdError};
+use super::offsets::{Call, OffsetsThread};
 use super::{base_config, millis};
 use crate::client::{ClusterConfig, OffsetToCommit, SendError, TxnProducer};
 use crate::error::{Disposition, TxnError, TxnStep, disposition};
@@ -26,7 +28,9 @@ const PURGE_STEP: Duration = Duration::from_millis(1);
 /// A transactional producer on librdkafka.
 pub struct RdTxnProducer {
     transactional_id: String,
-    producer: BaseProducer<Context>,
+    /// Ends before the producer does.
+    offsets: OffsetsThread,
+    producer: Arc<BaseProducer<Context>>,
 }
 
 impl RdTxnProducer {
@@ -39,7 +43,13 @@ impl RdTxnProducer {
         transactional_id: &str,
         transaction_timeout: Duration,
     ) -> Result<Self, TxnError> {
-        let producer = base_config(cluster)
+        let failed = |message| TxnError {
+            step: TxnStep::Init,
+            transactional_id: transactional_id.to_owned(),
+            message,
+            disposition: Disposition::Stop,
+        };
+        let producer: BaseProducer<Context> = base_config(cluster)
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", millis(transaction_timeout).to_string())
             // A record waits no longer than its transaction.
@@ -53,13 +63,12 @@ impl RdTxnProducer {
             .set("delivery.report.only.error", "true")
             .set("queue.buffering.max.messages", "200000")
             .create_with_context(Context::default())
-            .map_err(|error| TxnError {
-                step: TxnStep::Init,
-                transactional_id: transactional_id.to_owned(),
-                message: error.to_string(),
-                disposition: Disposition::Stop,
-            })?;
-        Ok(Self { transactional_id: transactional_id.to_owned(), producer })
+            .map_err(|error| failed(error.to_string()))?;
+        let producer = Arc::new(producer);
+        let sends = Arc::clone(&producer);
+        let offsets = OffsetsThread::spawn(move |call| ffi::send_offsets(&sends, call))
+            .map_err(|error| failed(format!("no thread for the offsets: {error}")))?;
+        Ok(Self { transactional_id: transactional_id.to_owned(), offsets, producer })
     }
 
     /// Waits for a connection that lasts.
@@ -111,6 +120,14 @@ impl RdTxnProducer {
         })
     }
 
+    /// Takes what librdkafka has to say: its log, errors, records that were not delivered.
+    fn serve(&self) {
+        self.producer.context().drain(|| {
+            self.producer.poll(Duration::ZERO);
+            None::<()>
+        });
+    }
+
     fn failed_delivery(&self) -> Option<TxnError> {
         let failed = self.producer.context().take_failed()?;
         let error = RdError {
@@ -136,6 +153,8 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
         TIMED_OUT | TRANSPORT if step == TxnStep::Commit && !error.requires_abort => {
             Disposition::Indefinite
         }
+        // Nothing was committed, and the client may never come to itself.
+        TIMED_OUT if step != TxnStep::Init => Disposition::Recover,
         UNKNOWN_TOPIC | UNKNOWN_PARTITION | AUTHENTICATION => Disposition::Stop,
         code if code > 0 => disposition(step, i16::try_from(code).unwrap_or(-1)),
         _ => Disposition::Abort,
@@ -158,7 +177,7 @@ impl TxnProducer for RdTxnProducer {
 
     fn begin(&self) -> Result<(), TxnError> {
         // What an aborted transaction purged is no failure of the next one.
-        self.producer.poll(Duration::ZERO);
+        self.serve();
         let _ = self.producer.context().take_failed();
         self.result(TxnStep::Begin, self.producer.begin_transaction())
     }
@@ -195,8 +214,8 @@ impl TxnProducer for RdTxnProducer {
     fn flush(&self, timeout: Duration) -> Result<(), TxnError> {
         let deadline = Instant::now() + timeout;
         loop {
-            let empty = ffi::flush(&self.producer, FLUSH_STEP);
-            self.producer.poll(Duration::ZERO);
+            let empty = ffi::flush(self.producer.client(), FLUSH_STEP);
+            self.serve();
             if let Some(error) = self.failed_delivery() {
                 return Err(error);
             }
@@ -229,14 +248,16 @@ impl TxnProducer for RdTxnProducer {
             let set = element.set_offset(Offset::Offset(offset.offset));
             self.result(TxnStep::SendOffsets, set)?;
         }
-        ffi::send_offsets(&self.producer, &list, generation, timeout)
+        let generation = generation.clone();
+        self.offsets
+            .send(Call { offsets: list, generation, timeout })
             .map_err(|error| self.error(TxnStep::SendOffsets, error))
     }
 
     fn commit(&self, timeout: Duration) -> Result<(), TxnError> {
         // rust-rdkafka flushes in steps of 100 ms if anything is queued, events that nobody has
         // looked at included.
-        self.producer.poll(Duration::ZERO);
+        self.serve();
         self.result(TxnStep::Commit, self.producer.commit_transaction(timeout))
     }
 

@@ -39,7 +39,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             };
             match self.next_record() {
                 Some(Fetched::Record(record)) => self.run_record(now, slot, record),
-                Some(Fetched::Trouble(message)) => tracing::warn!(message, "fetching"),
+                Some(Fetched::Trouble(message)) => tracing::debug!(message, "fetching"),
                 Some(Fetched::Failed(error)) => self.fail(error.into()),
                 Some(Fetched::EndOfPartition(_)) => {}
                 None => return false,

@@ -65,7 +65,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 }
                 Some(Fetched::Record(record)) => self.restore_record(now, &record),
                 Some(Fetched::EndOfPartition(partition)) => self.changelog_ends(now, partition),
-                Some(Fetched::Trouble(message)) => tracing::warn!(message, "restoring"),
+                Some(Fetched::Trouble(message)) => tracing::debug!(message, "restoring"),
                 Some(Fetched::Failed(error)) => self.restore_failed(error),
             }
         }
