@@ -1,9 +1,10 @@
 //! The fetcher on librdkafka: partitions by assignment, `read_committed`, no group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,12 +21,19 @@ use crate::record::{Headers, Record, TopicPartition, encode_header};
 /// Records are copied into buffers of this size, many to one.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// How long partitions wait for a connection before librdkafka is left to find one.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// A fetcher on librdkafka.
 pub struct RdFetcher {
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     buffer: BytesMut,
     /// librdkafka complains about partitions that it hasn't got.
     assigned: BTreeSet<TopicPartition>,
+    /// Whether there is a connection that lasts.
+    connected: Arc<AtomicBool>,
+    /// Assigned, and to be given to librdkafka once it is connected.
+    waiting: BTreeMap<TopicPartition, i64>,
     /// The topic of the last record: the next one's most likely.
     topic: Arc<str>,
 }
@@ -67,13 +75,68 @@ impl RdFetcher {
             .set("enable.partition.eof", "true")
             .create_with_context(Context::default())
             .map_err(|error| FetchError { message: error.to_string() })?;
-        consumer.set_nonempty_callback(wake);
+        let wake = Arc::new(wake);
+        let wakes = Arc::clone(&wake);
+        consumer.set_nonempty_callback(move || wakes());
+        let consumer = Arc::new(consumer);
+        let connected = Self::connect(&consumer, wake);
         Ok(Self {
             consumer,
+            connected,
+            waiting: BTreeMap::new(),
             buffer: BytesMut::new(),
             assigned: BTreeSet::new(),
             topic: Arc::from(""),
         })
+    }
+
+    /// Waits for a connection that lasts, on a thread of its own.
+    ///
+    /// A partition that librdkafka is given while it changes from its first connection to the
+    /// next has no leader, and the question for it is asked again only after a second.
+    fn connect(
+        consumer: &Arc<BaseConsumer<Context>>,
+        wake: Arc<impl Fn() + Send + Sync + 'static>,
+    ) -> Arc<AtomicBool> {
+        let connected = Arc::new(AtomicBool::new(false));
+        let (consumer, done) = (Arc::clone(consumer), Arc::clone(&connected));
+        let run = move || {
+            let deadline = Instant::now() + CONNECT_MAX;
+            // What goes wrong here shows again when the partitions are fetched.
+            let _ = ffi::await_broker(consumer.client(), deadline);
+            drop(consumer);
+            done.store(true, Ordering::Release);
+            wake();
+        };
+        let thread = std::thread::Builder::new().name("streams-connect".to_owned()).spawn(run);
+        if thread.is_err() {
+            // Then the second is waited for.
+            connected.store(true, Ordering::Release);
+        }
+        connected
+    }
+
+    /// Gives librdkafka what it could not be given before.
+    fn assign_waiting(&mut self) -> Option<FetchError> {
+        if self.waiting.is_empty() || !self.connected.load(Ordering::Acquire) {
+            return None;
+        }
+        while let Some((partition, offset)) = self.waiting.pop_first() {
+            if let Err(error) = self.assign_now(&partition, offset) {
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    fn assign_now(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), FetchError> {
+        let failed = |error: KafkaError| FetchError { message: format!("{partition}: {error}") };
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(partition.topic(), partition.partition(), Offset::Offset(offset))
+            .map_err(failed)?;
+        self.consumer.incremental_assign(&list).map_err(failed)?;
+        self.assigned.insert(partition.clone());
+        Ok(())
     }
 
     fn list(partition: &TopicPartition) -> TopicPartitionList {
@@ -117,18 +180,14 @@ fn record(message: &BorrowedMessage<'_>, buffer: &mut BytesMut, topic: &mut Arc<
 
 impl Fetcher for RdFetcher {
     fn assign(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), FetchError> {
-        let failed = |error: KafkaError| FetchError { message: format!("{partition}: {error}") };
         self.unassign(partition);
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(partition.topic(), partition.partition(), Offset::Offset(offset))
-            .map_err(failed)?;
-        self.consumer.incremental_assign(&list).map_err(failed)?;
-        self.assigned.insert(partition.clone());
-        Ok(())
+        self.waiting.insert(partition.clone(), offset);
+        self.assign_waiting().map_or(Ok(()), Err)
     }
 
     fn unassign(&mut self, partition: &TopicPartition) {
-        if !self.assigned.remove(partition) {
+        let waited = self.waiting.remove(partition).is_some();
+        if waited || !self.assigned.remove(partition) {
             return;
         }
         if let Err(error) = self.consumer.incremental_unassign(&Self::list(partition)) {
@@ -153,6 +212,9 @@ impl Fetcher for RdFetcher {
     }
 
     fn poll(&mut self) -> Option<Fetched> {
+        if let Some(error) = self.assign_waiting() {
+            return Some(Fetched::Failed(error));
+        }
         let Self { consumer, buffer, topic, .. } = self;
         let next = consumer.context().drain(|| consumer.poll(Duration::ZERO));
         Some(match next? {

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
@@ -35,20 +35,36 @@ pub(super) fn flush(client: &Client<Context>, timeout: Duration) -> bool {
     code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
+/// Waits for a connection that lasts.
+///
+/// Once librdkafka has learnt the brokers by a bootstrap connection, it drops that one and opens
+/// others. What is asked in between finds no broker, and is asked again only after a fixed time: an
+/// `init_transactions` after 500 ms, in one start of three.
+pub(super) fn await_broker(client: &Client<Context>, deadline: Instant) -> Result<(), RdError> {
+    while answering_broker(client, deadline.saturating_duration_since(Instant::now()))? < 0 {
+        // Bootstrap brokers answer until they are known by their ids.
+    }
+    Ok(())
+}
+
 /// The id of the broker that answers next; negative for an address of the bootstrap list that
 /// isn't known as a broker yet. It asks for no topic's metadata.
 pub(super) fn answering_broker(
-    producer: &BaseProducer<Context>,
+    client: &Client<Context>,
     timeout: Duration,
 ) -> Result<i32, RdError> {
     let mut metadata = ptr::null();
-    // SAFETY: the client pointer is the live producer's, borrowed for the call; without a topic
+    // SAFETY: the pointer is the live client's, borrowed for the call; without a topic
     // librdkafka reads none. It sets `metadata` if it succeeds, and then it is ours to read and to
     // destroy, which happens once.
     let code = unsafe {
-        let client = producer.client().native_ptr();
-        let code =
-            sys::rd_kafka_metadata(client, 0, ptr::null_mut(), &raw mut metadata, millis(timeout));
+        let code = sys::rd_kafka_metadata(
+            client.native_ptr(),
+            0,
+            ptr::null_mut(),
+            &raw mut metadata,
+            millis(timeout),
+        );
         if !metadata.is_null() {
             let id = (*metadata).orig_broker_id;
             sys::rd_kafka_metadata_destroy(metadata);

@@ -1,7 +1,7 @@
 //! A producer without transactions, for whoever sends events to a source.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -30,6 +30,9 @@ pub struct PlainProducer {
 
 /// How long a full queue is waited for, at a time.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(1);
+
+/// How long acknowledgements are waited for at first; then for twice as long each time.
+const FLUSH_STEP: Duration = Duration::from_millis(5);
 
 impl PlainProducer {
     /// A producer.
@@ -80,14 +83,35 @@ impl PlainProducer {
     pub fn flush(&self, timeout: Duration) -> Result<(), ProduceError> {
         let error = |message: String| ProduceError { topic: String::new(), message };
         // Failed deliveries count as in flight until the producer's own thread has seen them.
-        let flushed = ffi::flush(self.producer.client(), timeout);
+        let flushed = self.flush_or_ask(timeout);
         if let Some(failed) = self.producer.context().take_failed() {
             return Err(error(failed.message));
         }
-        if flushed {
-            return Ok(());
+        match flushed {
+            true => Ok(()),
+            false => Err(error(format!("not acknowledged within {timeout:?}"))),
         }
-        Err(error(format!("not acknowledged within {timeout:?}")))
+    }
+
+    /// Whether all is acknowledged within `timeout`.
+    ///
+    /// A new idempotent producer asks for its id on the first connection; if that is the one which
+    /// librdkafka drops once it knows the brokers, it asks again only after a fixed 500 ms, or when
+    /// somebody's metadata comes.
+    fn flush_or_ask(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut step = FLUSH_STEP;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if ffi::flush(self.producer.client(), left.min(step)) {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+            let _ = ffi::answering_broker(self.producer.client(), left.min(step));
+            step *= 2;
+        }
     }
 }
 

@@ -71,22 +71,6 @@ impl RdTxnProducer {
         Ok(Self { transactional_id: transactional_id.to_owned(), offsets, producer })
     }
 
-    /// Waits for a connection that lasts.
-    ///
-    /// Once librdkafka has learnt the brokers by a bootstrap connection, it drops that one and
-    /// opens others. An `init_transactions` in between finds no broker, and looks again only after
-    /// a fixed 500 ms: one start in three took that long.
-    fn await_broker(&self, deadline: Instant) -> Result<(), RdError> {
-        while ffi::answering_broker(
-            &self.producer,
-            deadline.saturating_duration_since(Instant::now()),
-        )? < 0
-        {
-            // Bootstrap brokers answer until they are known by their ids.
-        }
-        Ok(())
-    }
-
     fn error(&self, step: TxnStep, error: RdError) -> TxnError {
         let message = match self.producer.client().fatal_error() {
             Some((_, reason)) if error.fatal => format!("{} ({reason})", error.message),
@@ -170,7 +154,8 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
 impl TxnProducer for RdTxnProducer {
     fn init(&self, timeout: Duration) -> Result<(), TxnError> {
         let deadline = Instant::now() + timeout;
-        self.await_broker(deadline).map_err(|error| self.error(TxnStep::Init, error))?;
+        ffi::await_broker(self.producer.client(), deadline)
+            .map_err(|error| self.error(TxnStep::Init, error))?;
         let left = deadline.saturating_duration_since(Instant::now());
         self.result(TxnStep::Init, self.producer.init_transactions(left))
     }
