@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::config::EosConfig;
+use super::pace::Pace;
 use super::progress::{Delivery, Progress, Snapshot};
 use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
 use crate::error::Disposition;
@@ -169,6 +170,7 @@ pub struct Pool {
     partitions: BTreeMap<PartitionId, Partition>,
     mode: Mode,
     commits_held: bool,
+    pace: Pace,
     aborts_in_a_row: u32,
     recoveries_failed: u32,
     resume_at: Option<Instant>,
@@ -188,6 +190,7 @@ impl Pool {
             partitions: BTreeMap::new(),
             mode: Mode::Running,
             commits_held: false,
+            pace: Pace::default(),
             aborts_in_a_row: 0,
             recoveries_failed: 0,
             resume_at: None,
@@ -228,7 +231,7 @@ impl Pool {
         self.next_txn = TxnSeq(seq.0 + 1);
         self.slots[slot] = Slot::Busy(seq);
         self.txns.push_back(Transaction::open(seq, slot, now));
-        self.transmit();
+        self.transmit(now);
         Offer::Join { txn: seq, slot }
     }
 
@@ -276,8 +279,8 @@ impl Pool {
                 self.recoveries_failed = 0;
                 self.slot_is_idle(slot);
             }
-            Event::Flushed { txn } => self.flushed(txn),
-            Event::Committed { txn } => self.committed(txn),
+            Event::Flushed { txn } => self.flushed(now, txn),
+            Event::Committed { txn } => self.committed(now, txn),
             Event::Failed { txn, disposition } => self.failed(now, txn, disposition),
             Event::Aborted { slot } => self.ended(now, slot),
             Event::Recovered { slot } => self.recovered(now, slot),
@@ -301,8 +304,8 @@ impl Pool {
             Mode::Aborting(_) => self.finish_abort(now),
             Mode::Stopped => return,
         }
-        self.transmit();
-        self.commit_oldest();
+        self.transmit(now);
+        self.commit_oldest(now);
         self.report_drained();
     }
 
@@ -313,12 +316,17 @@ impl Pool {
 
     /// When to call [`Pool::advance`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let in_time = |at: &Transaction| match self.seal_in_time(at.opened_at) {
+            // Without more input it need not be old.
+            Some(_) if self.txns.len() == 1 => Some(at.opened_at + self.config.batch_delay),
+            found => found,
+        };
         let batch = self
             .txns
             .back()
             .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
         let sealable = self.sealed() <= self.config.pending_transactions && !self.commits_held;
-        let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
+        let delay = batch.filter(|_| sealable).and_then(in_time);
         delay.into_iter().chain(self.resume_at).min()
     }
 
@@ -367,10 +375,21 @@ impl Pool {
         self.txns.iter().filter(|txn| txn.state != TxnState::Open).count()
     }
 
+    /// From when on the last transaction gains nothing by taking more: it could be committed as
+    /// soon as it is flushed. `None` as long as the one before does not even commit.
+    fn seal_in_time(&self, now: Instant) -> Option<Instant> {
+        match self.txns.iter().rev().nth(1) {
+            None => Some(now),
+            Some(txn) if txn.state == TxnState::Committing => {
+                Some(txn.since + self.pace.seal_after())
+            }
+            Some(_) => None,
+        }
+    }
+
     fn seal_if_due(&mut self, now: Instant, more_input: bool) {
         let sealed = self.sealed();
-        // The next one's outputs can go to the log while the one before commits.
-        let flush_is_free = self.txns.iter().rev().nth(1).is_none_or(|txn| txn.state.is_flushed());
+        let in_time = self.seal_in_time(now).is_some_and(|at| at <= now);
         let closing = self.partitions.values().any(|partition| partition.closing);
         let Some(txn) = self.txns.back_mut() else {
             return;
@@ -379,14 +398,13 @@ impl Pool {
         if !ready || self.commits_held || sealed > self.config.pending_transactions {
             return;
         }
-        let due = (flush_is_free && !more_input)
-            || txn.size() >= self.config.target_batch_size
-            || now >= txn.opened_at + self.config.batch_delay
-            || closing;
+        let full = txn.size() >= self.config.target_batch_size;
+        let old = now >= txn.opened_at + self.config.batch_delay;
+        let due = full || closing || (in_time && (old || !more_input));
         if !due {
             return;
         }
-        txn.transition(TxnState::Sealed);
+        txn.transition(now, TxnState::Sealed);
         for (partition, touched) in &mut txn.touched {
             // A partition that is gone was lost: nothing of it may be committed, and the whole
             // transaction is being aborted.
@@ -399,14 +417,14 @@ impl Pool {
     }
 
     /// EOS-1: outputs go out once those of all earlier transactions are in the log.
-    fn transmit(&mut self) {
+    fn transmit(&mut self, now: Instant) {
         for txn in &mut self.txns {
             if !txn.transmit && txn.state != TxnState::Aborting {
                 txn.transmit = true;
                 self.commands.push_back(Command::Transmit { txn: txn.seq, slot: txn.slot });
             }
             if txn.state == TxnState::Sealed {
-                txn.transition(TxnState::Flushing);
+                txn.transition(now, TxnState::Flushing);
                 self.commands.push_back(Command::Flush { txn: txn.seq, slot: txn.slot });
             }
             if !txn.state.is_flushed() {
@@ -416,12 +434,12 @@ impl Pool {
     }
 
     /// EOS-2: only the oldest commits.
-    fn commit_oldest(&mut self) {
+    fn commit_oldest(&mut self, now: Instant) {
         let Some(txn) = self.txns.front_mut() else {
             return;
         };
         if txn.state == TxnState::Flushed && !self.commits_held {
-            txn.transition(TxnState::Committing);
+            txn.transition(now, TxnState::Committing);
             let (seq, slot, offsets) = (txn.seq, txn.slot, txn.offsets());
             self.commands.push_back(Command::Commit { txn: seq, slot, offsets });
         }
@@ -454,18 +472,23 @@ impl Pool {
         self.txns.iter_mut().find(|txn| txn.seq == seq)
     }
 
-    fn flushed(&mut self, seq: TxnSeq) {
+    fn flushed(&mut self, now: Instant, seq: TxnSeq) {
         // One that is being aborted meanwhile has nothing to wait for.
-        if let Some(txn) = self.find(seq).filter(|txn| txn.state == TxnState::Flushing) {
-            txn.transition(TxnState::Flushed);
+        let flushing = |txn: &&mut Transaction| txn.seq == seq && txn.state == TxnState::Flushing;
+        if let Some(txn) = self.txns.iter_mut().find(flushing) {
+            self.pace.flushed(now.saturating_duration_since(txn.since));
+            txn.transition(now, TxnState::Flushed);
         }
     }
 
-    fn committed(&mut self, seq: TxnSeq) {
+    fn committed(&mut self, now: Instant, seq: TxnSeq) {
         let Some(txn) = self.txns.pop_front_if(|txn| txn.seq == seq) else {
             debug_assert!(self.mode == Mode::Stopped, "EOS-2: only the oldest is committed");
             return;
         };
+        if txn.state == TxnState::Committing {
+            self.pace.committed(now.saturating_duration_since(txn.since));
+        }
         self.slot_is_idle(txn.slot);
         self.settle(txn);
     }
@@ -496,7 +519,7 @@ impl Pool {
             Disposition::Stop => self.stop(StopReason::Failed),
             Disposition::Indefinite => {
                 let txn = &mut self.txns[at];
-                txn.transition(TxnState::Indefinite);
+                txn.transition(now, TxnState::Indefinite);
                 self.commands.push_back(Command::Recover { slot: txn.slot });
             }
             Disposition::Abort => self.abort_from(now, at, None),
@@ -522,7 +545,7 @@ impl Pool {
             if txn.state == TxnState::Aborting {
                 continue;
             }
-            txn.transition(TxnState::Aborting);
+            txn.transition(now, TxnState::Aborting);
             partitions.extend(txn.touched.keys());
             let slot = txn.slot;
             self.commands.push_back(match recover == Some(txn.seq) {
@@ -572,7 +595,7 @@ impl Pool {
             return;
         };
         if committed {
-            return self.committed(seq);
+            return self.committed(now, seq);
         }
         let slot = self.txns[at].slot;
         self.abort_from(now, at, None);
