@@ -76,8 +76,9 @@ impl EosConfig {
         self.check()
     }
 
-    /// The longest a transaction waits for more events while others are in flight: 1 ms to 10 s, by
-    /// default 10 ms. With nothing in flight it does not wait at all.
+    /// The longest a transaction that could be committed takes more events, if they keep coming: 1 ms
+    /// to 10 s, by default 10 ms. It waits for none; while another is in flight it could not be
+    /// committed.
     ///
     /// # Errors
     /// If it is out of range.

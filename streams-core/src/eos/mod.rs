@@ -18,7 +18,6 @@
 //! [`Pool`] is the machine: no async, no clock, no client. The worker drives it.
 
 mod config;
-mod pace;
 mod pool;
 mod progress;
 mod txn;

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::config::EosConfig;
-use super::pace::Pace;
 use super::progress::{Delivery, Progress, Snapshot};
 use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
 use crate::error::Disposition;
@@ -170,7 +169,6 @@ pub struct Pool {
     partitions: BTreeMap<PartitionId, Partition>,
     mode: Mode,
     commits_held: bool,
-    pace: Pace,
     aborts_in_a_row: u32,
     recoveries_failed: u32,
     resume_at: Option<Instant>,
@@ -190,7 +188,6 @@ impl Pool {
             partitions: BTreeMap::new(),
             mode: Mode::Running,
             commits_held: false,
-            pace: Pace::default(),
             aborts_in_a_row: 0,
             recoveries_failed: 0,
             resume_at: None,
@@ -231,7 +228,7 @@ impl Pool {
         self.next_txn = TxnSeq(seq.0 + 1);
         self.slots[slot] = Slot::Busy(seq);
         self.txns.push_back(Transaction::open(seq, slot, now));
-        self.transmit(now);
+        self.transmit();
         Offer::Join { txn: seq, slot }
     }
 
@@ -279,8 +276,8 @@ impl Pool {
                 self.recoveries_failed = 0;
                 self.slot_is_idle(slot);
             }
-            Event::Flushed { txn } => self.flushed(now, txn),
-            Event::Committed { txn } => self.committed(now, txn),
+            Event::Flushed { txn } => self.flushed(txn),
+            Event::Committed { txn } => self.committed(txn),
             Event::Failed { txn, disposition } => self.failed(now, txn, disposition),
             Event::Aborted { slot } => self.ended(now, slot),
             Event::Recovered { slot } => self.recovered(now, slot),
@@ -304,8 +301,8 @@ impl Pool {
             Mode::Aborting(_) => self.finish_abort(now),
             Mode::Stopped => return,
         }
-        self.transmit(now);
-        self.commit_oldest(now);
+        self.transmit();
+        self.commit_oldest();
         self.report_drained();
     }
 
@@ -316,17 +313,12 @@ impl Pool {
 
     /// When to call [`Pool::advance`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let in_time = |at: &Transaction| match self.seal_in_time(at.opened_at) {
-            // Without more input it need not be old.
-            Some(_) if self.txns.len() == 1 => Some(at.opened_at + self.config.batch_delay),
-            found => found,
-        };
         let batch = self
             .txns
             .back()
             .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
-        let sealable = self.sealed() <= self.config.pending_transactions && !self.commits_held;
-        let delay = batch.filter(|_| sealable).and_then(in_time);
+        let sealable = self.txns.len() == 1 && !self.commits_held;
+        let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
         delay.into_iter().chain(self.resume_at).min()
     }
 
@@ -375,21 +367,13 @@ impl Pool {
         self.txns.iter().filter(|txn| txn.state != TxnState::Open).count()
     }
 
-    /// From when on the last transaction gains nothing by taking more: it could be committed as
-    /// soon as it is flushed. `None` as long as the one before does not even commit.
-    fn seal_in_time(&self, now: Instant) -> Option<Instant> {
-        match self.txns.iter().rev().nth(1) {
-            None => Some(now),
-            Some(txn) if txn.state == TxnState::Committing => {
-                Some(txn.since + self.pace.seal_after())
-            }
-            Some(_) => None,
-        }
-    }
-
     fn seal_if_due(&mut self, now: Instant, more_input: bool) {
         let sealed = self.sealed();
-        let in_time = self.seal_in_time(now).is_some_and(|at| at <= now);
+        // As long as another is in flight this one could not be committed, and what it takes costs
+        // nothing: sealed before, it would be committed without the events that come until then, and
+        // those would wait for one commit more. Its outputs go out meanwhile, so little is left to
+        // flush.
+        let is_alone = self.txns.len() == 1;
         let closing = self.partitions.values().any(|partition| partition.closing);
         let Some(txn) = self.txns.back_mut() else {
             return;
@@ -398,13 +382,13 @@ impl Pool {
         if !ready || self.commits_held || sealed > self.config.pending_transactions {
             return;
         }
-        let full = txn.size() >= self.config.target_batch_size;
-        let old = now >= txn.opened_at + self.config.batch_delay;
-        let due = full || closing || (in_time && (old || !more_input));
+        let is_full = txn.size() >= self.config.target_batch_size;
+        let is_old = now >= txn.opened_at + self.config.batch_delay;
+        let due = is_full || closing || (is_alone && (is_old || !more_input));
         if !due {
             return;
         }
-        txn.transition(now, TxnState::Sealed);
+        txn.transition(TxnState::Sealed);
         for (partition, touched) in &mut txn.touched {
             // A partition that is gone was lost: nothing of it may be committed, and the whole
             // transaction is being aborted.
@@ -417,14 +401,14 @@ impl Pool {
     }
 
     /// EOS-1: outputs go out once those of all earlier transactions are in the log.
-    fn transmit(&mut self, now: Instant) {
+    fn transmit(&mut self) {
         for txn in &mut self.txns {
             if !txn.transmit && txn.state != TxnState::Aborting {
                 txn.transmit = true;
                 self.commands.push_back(Command::Transmit { txn: txn.seq, slot: txn.slot });
             }
             if txn.state == TxnState::Sealed {
-                txn.transition(now, TxnState::Flushing);
+                txn.transition(TxnState::Flushing);
                 self.commands.push_back(Command::Flush { txn: txn.seq, slot: txn.slot });
             }
             if !txn.state.is_flushed() {
@@ -434,12 +418,12 @@ impl Pool {
     }
 
     /// EOS-2: only the oldest commits.
-    fn commit_oldest(&mut self, now: Instant) {
+    fn commit_oldest(&mut self) {
         let Some(txn) = self.txns.front_mut() else {
             return;
         };
         if txn.state == TxnState::Flushed && !self.commits_held {
-            txn.transition(now, TxnState::Committing);
+            txn.transition(TxnState::Committing);
             let (seq, slot, offsets) = (txn.seq, txn.slot, txn.offsets());
             self.commands.push_back(Command::Commit { txn: seq, slot, offsets });
         }
@@ -472,23 +456,18 @@ impl Pool {
         self.txns.iter_mut().find(|txn| txn.seq == seq)
     }
 
-    fn flushed(&mut self, now: Instant, seq: TxnSeq) {
+    fn flushed(&mut self, seq: TxnSeq) {
         // One that is being aborted meanwhile has nothing to wait for.
-        let flushing = |txn: &&mut Transaction| txn.seq == seq && txn.state == TxnState::Flushing;
-        if let Some(txn) = self.txns.iter_mut().find(flushing) {
-            self.pace.flushed(now.saturating_duration_since(txn.since));
-            txn.transition(now, TxnState::Flushed);
+        if let Some(txn) = self.find(seq).filter(|txn| txn.state == TxnState::Flushing) {
+            txn.transition(TxnState::Flushed);
         }
     }
 
-    fn committed(&mut self, now: Instant, seq: TxnSeq) {
+    fn committed(&mut self, seq: TxnSeq) {
         let Some(txn) = self.txns.pop_front_if(|txn| txn.seq == seq) else {
             debug_assert!(self.mode == Mode::Stopped, "EOS-2: only the oldest is committed");
             return;
         };
-        if txn.state == TxnState::Committing {
-            self.pace.committed(now.saturating_duration_since(txn.since));
-        }
         self.slot_is_idle(txn.slot);
         self.settle(txn);
     }
@@ -519,7 +498,7 @@ impl Pool {
             Disposition::Stop => self.stop(StopReason::Failed),
             Disposition::Indefinite => {
                 let txn = &mut self.txns[at];
-                txn.transition(now, TxnState::Indefinite);
+                txn.transition(TxnState::Indefinite);
                 self.commands.push_back(Command::Recover { slot: txn.slot });
             }
             Disposition::Abort => self.abort_from(now, at, None),
@@ -545,7 +524,7 @@ impl Pool {
             if txn.state == TxnState::Aborting {
                 continue;
             }
-            txn.transition(now, TxnState::Aborting);
+            txn.transition(TxnState::Aborting);
             partitions.extend(txn.touched.keys());
             let slot = txn.slot;
             self.commands.push_back(match recover == Some(txn.seq) {
@@ -595,7 +574,7 @@ impl Pool {
             return;
         };
         if committed {
-            return self.committed(now, seq);
+            return self.committed(seq);
         }
         let slot = self.txns[at].slot;
         self.abort_from(now, at, None);

@@ -89,8 +89,6 @@ pub struct Transaction {
     pub(super) slot: usize,
     pub(super) state: TxnState,
     pub(super) opened_at: Instant,
-    /// When it came to its state.
-    pub(super) since: Instant,
     /// Whether its outputs may go out.
     pub(super) transmit: bool,
     pub(super) events: usize,
@@ -107,7 +105,6 @@ impl Transaction {
             slot,
             state: TxnState::Open,
             opened_at: now,
-            since: now,
             transmit: false,
             events: 0,
             records: 0,
@@ -116,11 +113,10 @@ impl Transaction {
         }
     }
 
-    pub(super) fn transition(&mut self, now: Instant, next: TxnState) {
+    pub(super) fn transition(&mut self, next: TxnState) {
         let from = self.state;
         assert!(from.may_become(next), "{:?} of transaction {}: {next:?}", from, self.seq.0);
         self.state = next;
-        self.since = now;
     }
 
     /// Events or records, whichever is greater.

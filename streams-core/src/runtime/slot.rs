@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::planted::{self, Bug};
 use crate::client::{OffsetToCommit, TxnProducer};
@@ -172,17 +172,26 @@ impl<P: TxnProducer> SlotCalls<P> {
         };
         match command {
             SlotCommand::Init => {}
-            SlotCommand::Flush(txn) => reply(match producer.flush(CALL_TIMEOUT) {
-                Ok(()) => SlotReply::Flushed(txn),
-                Err(error) => SlotReply::Failed(txn, error),
-            }),
+            SlotCommand::Flush(txn) => {
+                let started = Instant::now();
+                let flushed = producer.flush(CALL_TIMEOUT);
+                tracing::trace!(slot = self.index, txn = txn.0, took = ?started.elapsed(), "flush");
+                reply(match flushed {
+                    Ok(()) => SlotReply::Flushed(txn),
+                    Err(error) => SlotReply::Failed(txn, error),
+                });
+            }
             SlotCommand::Commit { txn, offsets, generation } => {
+                let started = Instant::now();
                 let fenced = match offsets.is_empty() && planted::is(Bug::InterjectionWithoutFence)
                 {
                     true => Ok(()),
                     false => producer.send_offsets(&offsets, &generation, OFFSETS_TIMEOUT),
                 };
+                let sent = started.elapsed();
                 let committed = fenced.and_then(|()| producer.commit(CALL_TIMEOUT));
+                let took = started.elapsed();
+                tracing::trace!(slot = self.index, txn = txn.0, ?sent, ?took, "commit");
                 if let Err(error) = committed {
                     return reply(SlotReply::Failed(txn, error));
                 }

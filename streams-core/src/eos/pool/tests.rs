@@ -420,35 +420,20 @@ fn with_nothing_in_flight_a_transaction_does_not_wait() {
     let txn = TxnSeq(0);
     let sent = [Command::Transmit { txn, slot: 0 }, Command::Flush { txn, slot: 0 }];
     assert_eq!(commands(&mut pool), sent);
-    // The next one goes on taking events, because this one is in flight.
+    // The next one takes events for as long as this one is in flight.
     event(&mut pool, now, 1, 1, true);
     pool.advance(now + Duration::from_secs(1), false);
     assert!(commands(&mut pool).is_empty());
-    assert_eq!(pool.poll_timeout(), None, "the first one's flush wakes it");
-}
-
-#[test]
-fn a_transaction_takes_events_until_the_one_before_is_nearly_committed() {
-    let (mut pool, start) = pool();
-    let at = |ms| start + Duration::from_millis(ms);
-    event(&mut pool, at(0), 0, 1, true);
-    pool.advance(at(0), false);
-    pool.handle(at(5), Event::Flushed { txn: TxnSeq(0) });
-    pool.advance(at(5), false);
-    pool.handle(at(25), Event::Committed { txn: TxnSeq(0) });
-    // A flush took 5 ms, a commit 20.
-    event(&mut pool, at(30), 1, 1, true);
-    pool.advance(at(30), false);
-    pool.handle(at(35), Event::Flushed { txn: TxnSeq(1) });
-    pool.advance(at(35), false);
+    assert_eq!(pool.poll_timeout(), None, "what ends this one wakes it");
+    pool.handle(now, Event::Flushed { txn });
+    pool.advance(now, false);
     commands(&mut pool);
-    event(&mut pool, at(36), 2, 1, true);
-    pool.advance(at(49), false);
+    event(&mut pool, now, 2, 1, true);
+    pool.advance(now, false);
     let flushes = |c: &Command| matches!(c, Command::Flush { .. });
-    assert!(!commands(&mut pool).iter().any(flushes));
-    assert_eq!(pool.poll_timeout(), Some(at(50)), "a flush before the expected end");
-    event(&mut pool, at(49), 3, 1, true);
-    pool.advance(at(50), false);
+    assert!(!commands(&mut pool).iter().any(flushes), "it could not be committed yet");
+    pool.handle(now, Event::Committed { txn });
+    pool.advance(now, false);
     assert!(commands(&mut pool).iter().any(flushes));
 }
 

@@ -49,6 +49,8 @@ fn choose_class(
             continue;
         };
         let receiver = plan.moves.iter().find(|one| one.unit == unit).map(|one| one.to);
+        let copies = plan.copies_of(unit);
+        let copy_of = |m: usize| copies.iter().find(|copy| copy.member == m);
         let mut used = vec![racks[owner]];
         let mut picked = Vec::new();
         for _ in 0..replicas {
@@ -59,7 +61,7 @@ fn choose_class(
                 .min_by_key(|m| {
                     let is_full = loads[*m] > share || (loads[*m] == share && extra == 0);
                     let is_same_rack = racks[*m].is_some() && used.contains(&racks[*m]);
-                    let copy = plan.copy(unit, *m);
+                    let copy = copy_of(*m);
                     let is_ready = copy.is_some_and(|copy| copy.is_ready);
                     let has_failed = plan.has_failed(unit, *m);
                     let has = (copy.is_none(), !is_ready);
@@ -75,10 +77,9 @@ fn choose_class(
             used.push(racks[best]);
             picked.push(best);
         }
-        let ready = |m: usize| plan.copy(unit, m).is_some_and(|copy| copy.is_ready);
+        let ready = |m: usize| copy_of(m).is_some_and(|copy| copy.is_ready);
         let missing = picked.iter().filter(|m| !ready(**m)).count();
-        let kept = plan
-            .copies_of(unit)
+        let kept = copies
             .iter()
             .filter(|copy| copy.is_ready && copy.member != owner && !picked.contains(&copy.member));
         let kept: Vec<usize> = kept.map(|copy| copy.member).take(missing).collect();
