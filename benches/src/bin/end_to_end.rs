@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use streams_benches::measure::{cpu_seconds, median, peak_memory_mib, quantile};
@@ -104,13 +105,33 @@ impl Run {
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("fetch.queue.backoff.ms", "1")
+            .set("enable.partition.eof", "true")
             .create()?;
         let mut list = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
             list.add_partition_offset(&self.topic("out"), partition, Offset::Beginning)?;
         }
         consumer.assign(&list)?;
+        // A client's own start takes up to a second, and is not what is measured.
+        let started = Instant::now();
+        let mut ends = 0;
+        while ends < PARTITIONS {
+            anyhow::ensure!(started.elapsed() < PATIENCE, "the reader does not start");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
+                Some(other) => anyhow::bail!("an output before the start: {other:?}"),
+                None => {}
+            }
+        }
         Ok(consumer)
+    }
+
+    /// The next output, if one comes soon.
+    fn next(consumer: &BaseConsumer) -> Result<Option<Vec<u8>>> {
+        match consumer.poll(Duration::from_millis(100)) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => Ok(None),
+            Some(message) => Ok(Some(message?.payload().unwrap_or_default().to_vec())),
+        }
     }
 
     fn throughput(&self, records: u64) -> Result<Figures> {
@@ -123,9 +144,9 @@ impl Run {
         let (mut first, mut outputs) = (None, Vec::new());
         while (outputs.len() as u64) < records {
             anyhow::ensure!(started.elapsed() < PATIENCE, "too slow: {}", program.stderr());
-            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            if let Some(payload) = Self::next(&consumer)? {
                 first.get_or_insert_with(|| started.elapsed());
-                outputs.push(message?.payload().unwrap_or_default().to_vec());
+                outputs.push(payload);
             }
         }
         let took = started.elapsed();
@@ -148,8 +169,8 @@ impl Run {
         self.prepare()?;
         let records = rate * (WARM_UP_SECONDS + seconds);
         let workload = Workload { records, ids: 10_000, rate, seed: 1 };
-        let mut program = self.start()?;
         let consumer = self.reader()?;
+        let mut program = self.start()?;
         std::thread::sleep(Duration::from_secs(3));
         let (sent, bootstrap, input) = (workload.clone(), self.bootstrap.clone(), self.topic("in"));
         let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
@@ -157,10 +178,10 @@ impl Run {
         let (started, mut outputs, mut latencies) = (Instant::now(), Vec::new(), Vec::new());
         while (outputs.len() as u64) < records {
             anyhow::ensure!(started.elapsed() < PATIENCE, "too slow: {}", program.stderr());
-            let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            let Some(payload) = Self::next(&consumer)? else {
                 continue;
             };
-            let (now, payload) = (now_us(), message?.payload().unwrap_or_default().to_vec());
+            let now = now_us();
             let total: Total = serde_json::from_slice(&payload)?;
             if total.ts >= warm {
                 let micros = i32::try_from(now - total.ts).unwrap_or(i32::MAX);
