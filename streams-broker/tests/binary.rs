@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod client;
 
 use client::{Client, Result};

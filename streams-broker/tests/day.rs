@@ -354,7 +354,6 @@ fn resident() -> Option<usize> {
 }
 
 #[test]
-#[ignore = "minutes long: cargo test --release -p streams-broker --test day -- --ignored"]
 fn nothing_grows_in_a_day_but_the_data() {
     let mut day = Day::new();
     let member = |number| Member {

@@ -58,7 +58,14 @@ impl Headers {
     /// The value of the first header called `name`: `None` if there is no such header,
     /// `Some(None)` if its value is null.
     pub fn get(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.iter().find(|header| header.name == name).map(|header| header.value)
+        // Asked for the record type with each event: bytes are compared, and nothing is checked.
+        let mut headers = self.iter();
+        while let Some((bytes, value)) = headers.next_raw() {
+            if bytes == name.as_bytes() {
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// The headers in their order.
@@ -117,18 +124,24 @@ impl<'a> HeadersIter<'a> {
         let bytes = self.take(4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
     }
-}
 
-impl<'a> Iterator for HeadersIter<'a> {
-    type Item = Header<'a>;
-
-    fn next(&mut self) -> Option<Header<'a>> {
+    /// The next header's name, which may not be UTF-8, and its value.
+    fn next_raw(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         let name_len = self.take_length()?;
         let name = self.take(name_len as usize)?;
         let value = match self.take_length()? {
             NULL_VALUE => None,
             len => Some(self.take(len as usize)?),
         };
+        Some((name, value))
+    }
+}
+
+impl<'a> Iterator for HeadersIter<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let (name, value) = self.next_raw()?;
         Some(Header { name: std::str::from_utf8(name).unwrap_or(""), value })
     }
 }
