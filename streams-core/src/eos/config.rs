@@ -76,9 +76,9 @@ impl EosConfig {
         self.check()
     }
 
-    /// The longest a transaction that could be committed takes more events, if they keep coming: 1 ms
-    /// to 10 s, by default 10 ms. It waits for none; while another is in flight it could not be
-    /// committed.
+    /// The longest a transaction that could be committed takes more events, if they keep coming:
+    /// 1 ms to 10 s, by default 10 ms. It waits for none; while another is in flight it could not
+    /// be committed.
     ///
     /// # Errors
     /// If it is out of range.

@@ -370,9 +370,9 @@ impl Pool {
     fn seal_if_due(&mut self, now: Instant, more_input: bool) {
         let sealed = self.sealed();
         // As long as another is in flight this one could not be committed, and what it takes costs
-        // nothing: sealed before, it would be committed without the events that come until then, and
-        // those would wait for one commit more. Its outputs go out meanwhile, so little is left to
-        // flush.
+        // nothing: sealed before, it would be committed without the events that come until then,
+        // and those would wait for one commit more. Its outputs go out meanwhile, so little is left
+        // to flush.
         let is_alone = self.txns.len() == 1;
         let closing = self.partitions.values().any(|partition| partition.closing);
         let Some(txn) = self.txns.back_mut() else {

@@ -3,9 +3,9 @@
 //! librdkafka drops a broker that the cluster's metadata lacks for a moment, as while that broker
 //! restarts, and goes on asking for the group's coordinator at the dropped one: the call waits
 //! until some other connection changes its state, and keeps to no timeout
-//! (<https://github.com/confluentinc/librdkafka/issues/5511>; it happened in every second restart of
-//! a lone broker under load). So the call is made on a thread of its own. If it does not end, the
-//! producer is given up, and another one is made; the broker fences the first.
+//! (<https://github.com/confluentinc/librdkafka/issues/5511>; it happened in every second restart
+//! of a lone broker under load). So the call is made on a thread of its own. If it does not end,
+//! the producer is given up, and another one is made; the broker fences the first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};

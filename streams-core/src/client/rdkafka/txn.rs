@@ -19,9 +19,9 @@ use crate::error::{Disposition, TxnError, TxnStep, disposition};
 use crate::group::Generation;
 use crate::record::OutputRef;
 
-/// How long a wait for acknowledgements goes before failed deliveries are looked at. Each wait wakes
-/// librdkafka's connections, and that is what sends the records of a partition that was added to the
-/// transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
+/// How long a wait for acknowledgements goes before failed deliveries are looked at. Each wait
+/// wakes librdkafka's connections, and that is what sends the records of a partition that was added
+/// to the transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
 const FLUSH_STEP: Duration = Duration::from_millis(1);
 
 /// How long purged records are waited for, at a time.
