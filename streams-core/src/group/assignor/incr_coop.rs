@@ -319,8 +319,10 @@ impl<'p, 'm> Chooser<'p, 'm> {
             let class = plan.model.class_of(copy.unit);
             let wanted = self.surplus[class][owner] > 0 && self.deficit[class][copy.member] > 0;
             // What a leaving member has goes on to whoever prepares for it, though it be one that
-            // has enough: that was chosen because others could not.
-            let last = copy.is_transition && is_leaving(copy.unit);
+            // has enough, as long as nobody who should have more can take it.
+            let last = copy.is_transition
+                && is_leaving(copy.unit)
+                && self.receiver(copy.unit, true).is_none_or(|m| self.deficit[class][m] == 0);
             if wanted || last {
                 self.push(copy.unit, owner, copy.member, copy.is_ready);
             }
