@@ -556,12 +556,13 @@ impl Member {
     }
 
     fn synced(&mut self, now: Instant, assignment: Assignment) {
-        // The reply may have lain in our socket while we were stopped: a heartbeat tells.
-        if now - self.asked_at >= self.config.session_timeout {
+        // The reply may have lain in our socket while we were stopped: a heartbeat tells, while
+        // there is enough of the session left for it.
+        if now - self.asked_at >= self.config.session_timeout / 2 {
             self.state = State::Stable { heartbeat_at: now, asked: false, held: Some(assignment) };
             return;
         }
-        self.contact(now);
+        self.contact(self.asked_at);
         self.rest(now);
         self.follow(now, assignment);
     }

@@ -481,11 +481,11 @@ fn a_zombie_finds_out_by_itself() {
 /// The same, stopped while it waited for its assignment: the old one is not taken unseen.
 #[test]
 fn an_assignment_that_comes_late_is_confirmed_by_a_heartbeat() {
-    for (code, lost) in [(0, false), (25, true)] {
+    for (code, lost, seconds) in [(0, false, 20), (25, true, 20), (0, false, 5), (25, true, 5)] {
         let mut bench = Bench::new();
         bench.join_request();
         bench.joined(1);
-        bench.now += Duration::from_secs(20);
+        bench.now += Duration::from_secs(seconds);
         assert!(bench.synced(&[0], &told(&[], false)).is_empty());
         assert!(matches!(bench.request(), Some(GroupRequest::Heartbeat { .. })));
         bench.reply(GroupReply::Heartbeat { code });
@@ -493,6 +493,21 @@ fn an_assignment_that_comes_late_is_confirmed_by_a_heartbeat() {
         assert_eq!(matches!(events[..], [GroupEvent::Lost { .. }]), lost, "{events:?}");
         assert_eq!(matches!(events[..], [GroupEvent::Joined { .. }]), !lost, "{events:?}");
     }
+}
+
+/// And one that comes earlier counts from when it was asked for: the coordinator has heard nothing
+/// since.
+#[test]
+fn a_session_begins_when_the_assignment_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.join_request();
+    bench.joined(1);
+    bench.now += Duration::from_secs(4);
+    assert!(!bench.synced(&[0], &told(&[], false)).is_empty());
+    bench.wait(Duration::from_millis(5_999));
+    assert!(bench.events().is_empty());
+    bench.wait(Duration::from_millis(1));
+    assert!(matches!(bench.events()[..], [GroupEvent::Lost { .. }]));
 }
 
 #[test]
