@@ -1,6 +1,7 @@
 //! `#[event("contact.created.v2")]`, and `#[event("contact.created.v1", upcast = ContactV1)]` for
 //! each older form.
 
+use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Attribute, LitStr, Token, Type};
 
@@ -33,7 +34,8 @@ pub(super) fn record_types(
             }
         }
     }
-    let by_ident = || LitStr::new(&variant.ident.to_string(), variant.ident.span());
+    // `r#Type` is Rust's spelling of `Type`, and no reader's.
+    let by_ident = || LitStr::new(&variant.ident.unraw().to_string(), variant.ident.span());
     let newest = match newest {
         Some(newest) => newest,
         // That its own name is wrong is said.

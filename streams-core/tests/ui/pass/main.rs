@@ -3,13 +3,21 @@
 
 #![allow(unreachable_pub, reason = "visibility is what some of the forms are about")]
 
+mod arguments;
 mod borrowed_payloads;
 mod cfg_and_scopes;
+mod completed_later;
+mod default_handler;
+mod helpers_beside_handlers;
 mod interjections;
 mod list_form;
+mod list_with_interjections;
 mod names_and_visibility;
 mod return_types;
 mod several_record_types;
+mod several_sources;
 mod shared_state;
+mod stores;
 mod typed_outputs;
 mod versions;
+mod wire_names;
