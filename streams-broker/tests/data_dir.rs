@@ -1,15 +1,17 @@
 //! A data directory: kill -9 in the middle of load, a torn end, one broker at a time.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use anyhow::Context;
 use streams_broker::{Broker, BrokerError, Fsync};
 
 mod client;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod program;
 
 use client::{Client, Result};
+use program::Program;
 
 /// A directory of its own, gone at the end.
 struct Directory(PathBuf);
@@ -29,39 +31,10 @@ impl Drop for Directory {
     }
 }
 
-/// The broker as a process.
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Process {
-    fn start(directory: &Path) -> Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_streams-broker"))
-            .args(["--listen", "127.0.0.1:0", "--topic", "t:2", "--data-dir"])
-            .arg(directory)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = child.stderr.take().expect("it is piped");
-        let mut lines = BufReader::new(stderr).lines();
-        for line in &mut lines {
-            let line = line?;
-            if let Some(rest) = line.strip_prefix("listening at ") {
-                let address = rest.split(';').next().unwrap_or_default().to_owned();
-                // The rest is read away, so that the broker is never held up by it.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { child, address });
-            }
-        }
-        anyhow::bail!("it does not listen")
-    }
-
-    fn kill(mut self) -> Result {
-        // SIGKILL: it can't do anything about it.
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
+/// The broker with its data in a directory.
+fn start(directory: &Path) -> Result<Program> {
+    let directory = directory.to_str().context("a path in UTF-8")?;
+    Program::start(&["--topic", "t:2", "--data-dir", directory])
 }
 
 #[test]
@@ -70,8 +43,8 @@ fn what_was_acknowledged_before_kill_9_is_there_once_and_in_order() -> Result {
     let (mut acknowledged, mut next) = (Vec::new(), 0_u64);
     let mut last_offset = -1;
     for round in 0..5_u64 {
-        let process = Process::start(&directory.0)?;
-        let mut client = Client::connect(&process.address)?;
+        let mut program = start(&directory.0)?;
+        let mut client = Client::connect(&program.address()?)?;
         let (id, epoch) = client.init_producer(Some("kill"))?;
         let read = client.committed("t", 0)?;
         // What is there is what was acknowledged, and at most the one more that was under way.
@@ -85,10 +58,9 @@ fn what_was_acknowledged_before_kill_9_is_there_once_and_in_order() -> Result {
         last_offset = offset;
         let (mut epoch, mut done) = (epoch, 0);
         // The kill comes from another thread, in the middle of something.
-        let pid = process.child.id();
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(60 + 40 * round));
-            process.kill().map(|()| pid)
+            program.kill()
         });
         loop {
             let value = format!("v{next}");
