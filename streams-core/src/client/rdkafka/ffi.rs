@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,7 +14,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
 use super::millis;
-use super::offsets::Call;
+use crate::group::Generation;
 
 /// An error of librdkafka's transactional calls.
 #[derive(Debug)]
@@ -102,8 +103,12 @@ pub(super) fn high_watermark(
 
 /// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only
 /// consumer's group metadata has generation -1, which the broker accepts without any fencing.
-pub(super) fn send_offsets(producer: &BaseProducer<Context>, call: &Call) -> Result<(), RdError> {
-    let Call { offsets, generation, timeout } = call;
+pub(super) fn send_offsets(
+    producer: &BaseProducer<Context>,
+    offsets: &TopicPartitionList,
+    generation: &Generation,
+    timeout: Duration,
+) -> Result<(), RdError> {
     let text = |s: &str| {
         CString::new(s).map_err(|_| RdError {
             code: -1,
@@ -130,7 +135,7 @@ pub(super) fn send_offsets(producer: &BaseProducer<Context>, call: &Call) -> Res
             producer.client().native_ptr(),
             offsets.ptr(),
             metadata,
-            millis(*timeout),
+            millis(timeout),
         );
         sys::rd_kafka_consumer_group_metadata_destroy(metadata);
         if error.is_null() {

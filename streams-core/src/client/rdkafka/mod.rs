@@ -1,9 +1,9 @@
 //! On librdkafka: the transactional producer, the fetcher, the plain producer.
 
+mod calls;
 mod context;
 mod fetcher;
 mod ffi;
-mod offsets;
 mod plain;
 mod txn;
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::calls::{Call, CallThread};
 use super::context::Context;
 use super::ffi::{self, RdError};
-use super::offsets::{Call, OffsetsThread};
 use super::{base_config, millis};
 use crate::client::{ClusterConfig, OffsetToCommit, SendError, TxnProducer};
 use crate::error::{Disposition, TxnError, TxnStep, disposition};
@@ -24,14 +24,11 @@ use crate::record::OutputRef;
 /// to the transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
 const FLUSH_STEP: Duration = Duration::from_millis(1);
 
-/// How long purged records are waited for, at a time.
-const PURGE_STEP: Duration = Duration::from_millis(1);
-
 /// A transactional producer on librdkafka.
 pub struct RdTxnProducer {
     transactional_id: String,
     /// Ends before the producer does.
-    offsets: OffsetsThread,
+    calls: CallThread,
     producer: Arc<BaseProducer<Context>>,
 }
 
@@ -68,9 +65,15 @@ impl RdTxnProducer {
             .map_err(|error| failed(error.to_string()))?;
         let producer = Arc::new(producer);
         let sends = Arc::clone(&producer);
-        let offsets = OffsetsThread::spawn(move |call| ffi::send_offsets(&sends, call))
-            .map_err(|error| failed(format!("no thread for the offsets: {error}")))?;
-        Ok(Self { transactional_id: transactional_id.to_owned(), offsets, producer })
+        let make = move |call: &Call, timeout| match call {
+            Call::SendOffsets { offsets, generation } => {
+                ffi::send_offsets(&sends, offsets, generation, timeout)
+            }
+            Call::Abort => sends.abort_transaction(timeout).map_err(|error| detail(&error)),
+        };
+        let calls = CallThread::spawn(make)
+            .map_err(|error| failed(format!("no thread for the calls: {error}")))?;
+        Ok(Self { transactional_id: transactional_id.to_owned(), calls, producer })
     }
 
     fn error(&self, step: TxnStep, error: RdError) -> TxnError {
@@ -87,23 +90,7 @@ impl RdTxnProducer {
     }
 
     fn result(&self, step: TxnStep, result: Result<(), KafkaError>) -> Result<(), TxnError> {
-        result.map_err(|error| {
-            let detail = match &error {
-                KafkaError::Transaction(inner) => RdError {
-                    code: inner.code() as i32,
-                    message: inner.to_string(),
-                    fatal: inner.is_fatal(),
-                    requires_abort: inner.txn_requires_abort(),
-                },
-                other => RdError {
-                    code: other.rdkafka_error_code().map_or(-1, |code| code as i32),
-                    message: other.to_string(),
-                    fatal: false,
-                    requires_abort: false,
-                },
-            };
-            self.error(step, detail)
-        })
+        result.map_err(|error| self.error(step, detail(&error)))
     }
 
     /// Takes what librdkafka has to say: its log, errors, records that were not delivered.
@@ -123,6 +110,23 @@ impl RdTxnProducer {
             requires_abort: true,
         };
         Some(self.error(TxnStep::Produce, error))
+    }
+}
+
+fn detail(error: &KafkaError) -> RdError {
+    match error {
+        KafkaError::Transaction(inner) => RdError {
+            code: inner.code() as i32,
+            message: inner.to_string(),
+            fatal: inner.is_fatal(),
+            requires_abort: inner.txn_requires_abort(),
+        },
+        other => RdError {
+            code: other.rdkafka_error_code().map_or(-1, |code| code as i32),
+            message: other.to_string(),
+            fatal: false,
+            requires_abort: false,
+        },
     }
 }
 
@@ -235,9 +239,9 @@ impl TxnProducer for RdTxnProducer {
             let set = element.set_offset(Offset::Offset(offset.offset));
             self.result(TxnStep::SendOffsets, set)?;
         }
-        let generation = generation.clone();
-        self.offsets
-            .send(Call { offsets: list, generation, timeout })
+        let call = Call::SendOffsets { offsets: list, generation: generation.clone() };
+        self.calls
+            .call(call, timeout, None)
             .map_err(|error| self.error(TxnStep::SendOffsets, error))
     }
 
@@ -249,14 +253,9 @@ impl TxnProducer for RdTxnProducer {
     }
 
     fn abort(&self, timeout: Duration) -> Result<(), TxnError> {
-        // librdkafka's abort waits for delivery reports, which are served by whoever polls: so the
-        // records are purged and reported before.
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        let deadline = Instant::now() + timeout;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.producer.poll(PURGE_STEP);
-        }
-        self.result(TxnStep::Abort, self.producer.abort_transaction(timeout))
+        self.calls
+            .call(Call::Abort, timeout, Some(&|| self.serve()))
+            .map_err(|error| self.error(TxnStep::Abort, error))
     }
 }
 
