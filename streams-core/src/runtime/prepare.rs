@@ -2,7 +2,8 @@
 //!
 //! In this order: own them in a generation; abort what a dead owner has open ([`TakeOver`]); the
 //! stable committed offset, which waits for that; the changelog's end; its last stable offset at or
-//! past that end, so that reading to it misses nothing.
+//! past that end, so that reading to it misses nothing. A moved partition stands still for all of
+//! this, so what needs no order is asked for beside it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,15 +53,24 @@ async fn places(
     partitions: &[i32],
 ) -> Result<Vec<Assignment>, SourceError> {
     let mut admin = Admin::new(&settings.endpoint);
+    let mut beside = Admin::new(&settings.endpoint);
     let (source, changelog) = (&*settings.source, settings.changelog.as_str());
     let group = settings.group.as_str();
-    let committed = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;
     let raw = Isolation::ReadUncommitted;
-    let low = admin.offsets(source, partitions, OffsetAt::Earliest, raw).await?;
-    let high = admin.offsets(source, partitions, OffsetAt::Latest, raw).await?;
-    let change_low = admin.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
-    let change_high = admin.offsets(changelog, partitions, OffsetAt::Latest, raw).await?;
-    await_stable(&mut admin, changelog, partitions, &change_high).await?;
+    let ordered = async {
+        let committed = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;
+        let ends = admin.offsets(changelog, partitions, OffsetAt::Latest, raw).await?;
+        let ends = await_stable(&mut admin, changelog, &ends).await?;
+        // Not before: what was committed may be the log's end.
+        let high = admin.offsets(source, partitions, OffsetAt::Latest, raw).await?;
+        Ok::<_, SourceError>((committed, ends, high))
+    };
+    let unordered = async {
+        let low = beside.offsets(source, partitions, OffsetAt::Earliest, raw).await?;
+        let change_low = beside.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
+        Ok((low, change_low))
+    };
+    let ((committed, change_high, high), (low, change_low)) = tokio::try_join!(ordered, unordered)?;
     let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);
     partitions
         .iter()
@@ -90,21 +100,21 @@ pub(crate) async fn changelog_ends(
     Ok(ends.map(|((partition, low), high)| (partition, (low, high))).collect())
 }
 
-/// Waits until everything before `ends` is committed or aborted.
+/// Waits until everything before `ends` is committed or aborted. Returns where the records before
+/// them end: to have read those is to have read all.
 async fn await_stable(
     admin: &mut Admin,
     topic: &str,
-    partitions: &[i32],
     ends: &BTreeMap<i32, i64>,
-) -> Result<(), SourceError> {
+) -> Result<BTreeMap<i32, i64>, SourceError> {
     let deadline = Instant::now() + TAKE_OVER_TIMEOUT;
     let mut poll = STABLE_POLL;
     loop {
-        let stable =
-            admin.offsets(topic, partitions, OffsetAt::Latest, Isolation::ReadCommitted).await?;
-        let open: Vec<_> = ends.iter().filter(|(p, end)| stable.get(p) < Some(end)).collect();
+        let tails = admin.tails(topic, ends).await?;
+        let is_open = |(p, end): &(&i32, &i64)| tails.get(p).is_none_or(|t| t.stable < **end);
+        let open: Vec<_> = ends.iter().filter(is_open).collect();
         if open.is_empty() {
-            return Ok(());
+            return Ok(tails.into_iter().map(|(p, tail)| (p, tail.records_end)).collect());
         }
         if Instant::now() >= deadline {
             let partitions = open.iter().map(|(partition, _)| **partition).collect();

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest,
@@ -75,6 +77,8 @@ pub struct Admin {
     security: Security,
     any: Option<Connection>,
     brokers: BTreeMap<String, Connection>,
+    /// Of topics that were asked for: each partition's leader's address.
+    leaders: BTreeMap<String, BTreeMap<i32, String>>,
 }
 
 pub(super) fn text(value: &str) -> StrBytes {
@@ -87,7 +91,7 @@ impl Admin {
         let security = endpoint.security.clone();
         let bootstrap =
             endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
-        Self { bootstrap, security, any: None, brokers: BTreeMap::new() }
+        Self { bootstrap, security, any: None, brokers: BTreeMap::new(), leaders: BTreeMap::new() }
     }
 
     /// Finds a broker that answers.
@@ -266,10 +270,44 @@ impl Admin {
         let mut retry = Retry::within(REQUEST_TIMEOUT);
         loop {
             let done = self.try_offsets(topic, partitions, at, isolation).await;
+            if done.is_err() {
+                self.forget_leaders(topic);
+            }
             if !retry.after(&done).await {
                 return done;
             }
         }
+    }
+
+    /// The addresses of the partitions' leaders, each with what it leads. They are asked for once,
+    /// and again after [`Admin::forget_leaders`].
+    pub(super) async fn leaders(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<String, Vec<i32>>, ClientError> {
+        if !self.leaders.contains_key(topic) {
+            let (brokers, described) = self.metadata(topic).await?;
+            let leader = |p: &MetadataResponsePartition| {
+                Some((p.partition_index, brokers.get(&p.leader_id)?.clone()))
+            };
+            let leaders = described.partitions.iter().filter_map(leader).collect();
+            self.leaders.insert(topic.to_owned(), leaders);
+        }
+        let mut by_leader: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for partition in partitions {
+            let Some(leader) = self.leaders.get(topic).and_then(|of| of.get(partition)) else {
+                let what = format!("finding the leader of {topic}-{partition}");
+                return Err(ClientError::refused(what, UNKNOWN_TOPIC_OR_PARTITION));
+            };
+            by_leader.entry(leader.clone()).or_default().push(*partition);
+        }
+        Ok(by_leader)
+    }
+
+    /// They may be others by now.
+    pub(super) fn forget_leaders(&mut self, topic: &str) {
+        self.leaders.remove(topic);
     }
 
     async fn try_offsets(
@@ -279,20 +317,10 @@ impl Admin {
         at: OffsetAt,
         isolation: Isolation,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
-        let (brokers, described) = self.metadata(topic).await?;
-        let mut by_leader: BTreeMap<&String, Vec<i32>> = BTreeMap::new();
-        for partition in partitions {
-            let found = described.partitions.iter().find(|p| p.partition_index == *partition);
-            let leader = found.and_then(|p| brokers.get(&p.leader_id)).ok_or_else(|| {
-                let what = format!("finding the leader of {topic}-{partition}");
-                ClientError::refused(what, UNKNOWN_TOPIC_OR_PARTITION)
-            })?;
-            by_leader.entry(leader).or_default().push(*partition);
-        }
         let mut offsets = BTreeMap::new();
-        for (leader, partitions) in by_leader {
+        for (leader, partitions) in self.leaders(topic, partitions).await? {
             let request = list_offsets(topic, &partitions, at, isolation);
-            let reply = self.call_at(leader, &request, 6).await?;
+            let reply = self.call_at(&leader, &request, 6).await?;
             for partition in reply.topics.iter().flat_map(|t| &t.partitions) {
                 let index = partition.partition_index;
                 if partition.error_code != 0 {
@@ -386,18 +414,18 @@ impl Admin {
 }
 
 /// What may succeed later is tried again, for a while.
-struct Retry {
+pub(super) struct Retry {
     deadline: Instant,
     backoff: Duration,
 }
 
 impl Retry {
-    fn within(patience: Duration) -> Self {
+    pub(super) fn within(patience: Duration) -> Self {
         Self { deadline: Instant::now() + patience, backoff: BACKOFF_MIN }
     }
 
     /// Whether to try again; waits before it says so.
-    async fn after<T>(&mut self, done: &Result<T, ClientError>) -> bool {
+    pub(super) async fn after<T>(&mut self, done: &Result<T, ClientError>) -> bool {
         let retriable = done.as_ref().is_err_and(ClientError::is_retriable);
         if !retriable || Instant::now() >= self.deadline {
             return false;

@@ -8,6 +8,7 @@ mod consumer_protocol;
 mod error;
 mod group;
 mod security;
+mod tail;
 mod transactions;
 
 pub use self::admin::{Admin, CommittedOffset, Isolation, NewTopic, OffsetAt};
@@ -15,4 +16,5 @@ pub use self::connection::Connection;
 pub use self::error::{ClientError, error_name};
 pub use self::group::WireTransport;
 pub use self::security::{Endpoint, Security};
+pub use self::tail::Tail;
 pub use self::transactions::{GroupMember, OpenTransaction};
