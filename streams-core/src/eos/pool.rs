@@ -74,7 +74,7 @@ pub enum Event {
     Resolved { txn: TxnSeq, committed: bool },
     /// The group is about to change its generation: begin no commit.
     HoldCommits,
-    /// The generation is known: commits may go on.
+    /// It goes on, or the next is known: commits may go on.
     ReleaseCommits,
     /// The partition goes to another member: finish what has begun.
     Close { partition: PartitionId },
@@ -317,7 +317,7 @@ impl Pool {
             .txns
             .back()
             .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
-        let sealable = self.txns.len() == 1 && !self.commits_held;
+        let sealable = self.txns.len() == 1;
         let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
         delay.into_iter().chain(self.resume_at).min()
     }
@@ -379,7 +379,7 @@ impl Pool {
             return;
         };
         let ready = txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0;
-        if !ready || self.commits_held || sealed > self.config.pending_transactions {
+        if !ready || sealed > self.config.pending_transactions {
             return;
         }
         let is_full = txn.size() >= self.config.target_batch_size;

@@ -9,6 +9,8 @@ use super::{GroupEvent, GroupTransport, Member, Partitions};
 /// What the runtime tells the member.
 #[derive(Debug)]
 pub enum GroupCommand {
+    /// No commit is on its way: JoinGroup need not wait any longer.
+    Held,
     /// These revoked partitions are drained.
     Acknowledge(Partitions),
     /// These warm copies have caught up. Several of one moment cost one rebalance.
@@ -88,6 +90,7 @@ async fn sleep_until(at: Option<Instant>) {
 fn handle(member: &mut Member, command: Option<GroupCommand>) {
     let now = Instant::now();
     match command {
+        Some(GroupCommand::Held) => member.held(now),
         Some(GroupCommand::Acknowledge(partitions)) => member.acknowledge_revoked(now, &partitions),
         Some(GroupCommand::Warmed(partitions)) => member.warmed(now, &partitions),
         Some(GroupCommand::WarmFailed(partitions, reason)) => {

@@ -25,8 +25,9 @@
 //!                                      ready: it is B's
 //! ```
 //!
-//! It stands still from the end of A's last transaction to B's assignment: one round, which is the
-//! peers' heartbeat interval and a few milliseconds. Round 3 prepares the next partition. If A dies
+//! It stands still from the end of A's last transaction to B's assignment: one round. That is what
+//! the peers' heartbeats take to hear of it, 20 ms after round 2 (`HEARTBEAT_FIRST`), and a few
+//! milliseconds. Everything else goes on: commits wait neither for round 1 nor for round 3. Round 3 prepares the next partition. If A dies
 //! meanwhile, B has it at once; if B dies, fails or is not needed any more, A just goes on. All of
 //! this is in what members say when they join, so every member can lead.
 //!
@@ -170,11 +171,20 @@ impl GroupConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupEvent {
     /// A JoinGroup is about to be sent, and the generation will change: begin no commit until
-    /// `Joined` or `Lost`.
+    /// `Waiting`, `Begun` or `Lost`, and say when none is on its way ([`GroupCommand::Held`]).
     Rejoining,
-    /// A generation began.
-    Joined {
+    /// Other members are waited for, and the generation goes on: commit. A commit that is on its
+    /// way when the last one comes is refused (ILLEGAL_GENERATION), and its events are replayed.
+    Waiting,
+    /// The generation is another one, and what we had in the one before is still ours: commit.
+    /// `Joined` follows, and says what is assigned and revoked.
+    Begun {
         /// What every commit carries from now on.
+        generation: Generation,
+    },
+    /// The generation's assignment is there.
+    Joined {
+        /// As in `Begun`.
         generation: Generation,
         /// Ours from now on.
         assigned: Partitions,

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::copies::Copies;
 use super::error::SourceError;
-use super::hold::Hold;
 use super::mailbox::Mailbox;
 use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
@@ -40,6 +39,7 @@ pub(crate) enum Word {
     Revoke(TopicPartition),
     LoseAll,
     Hold,
+    Release,
     Generation(Generation),
     Resolved(TxnSeq, bool),
     Stop,
@@ -59,6 +59,7 @@ impl WorkerHandle {
                 Word::Revoke(partition) => ToWorker::Revoke(partition),
                 Word::LoseAll => ToWorker::LoseAll,
                 Word::Hold => ToWorker::Hold,
+                Word::Release => ToWorker::Release,
                 Word::Generation(generation) => ToWorker::Generation(generation),
                 Word::Resolved(txn, committed) => ToWorker::Resolved(txn, committed),
                 Word::Stop => ToWorker::Stop,
@@ -113,7 +114,6 @@ pub(crate) struct Control {
     /// Ours, each with the round of its assignment.
     owned: BTreeMap<i32, u64>,
     copies: Copies,
-    hold: Hold,
     /// Workers that have not stopped to commit yet.
     committing: BTreeSet<usize>,
     leave_timeout: Duration,
@@ -144,7 +144,6 @@ impl Control {
             done_inbox: Some(done_inbox),
             owned: BTreeMap::new(),
             copies: Copies::default(),
-            hold: Hold::new(),
             committing: BTreeSet::new(),
             leave_timeout,
             round: 0,
@@ -172,14 +171,7 @@ impl Control {
         let (Some(commands), Some(mut done)) = inboxes else {
             return Err(SourceError::Thread("the control thread runs once".to_owned()));
         };
-        let (transport, hold) = (self.hold.before(transport), self.hold.clone());
-        let on_event = move |event| {
-            // At once: JoinGroup comes next.
-            if event == GroupEvent::Rejoining {
-                hold.ask();
-            }
-            drop(events.send(event));
-        };
+        let on_event = move |event| drop(events.send(event));
         tokio::spawn(run(member, transport, commands, on_event));
         let mut signals = Signals::default();
         while self.phase != Phase::Ended {
@@ -222,10 +214,13 @@ impl Control {
                 self.tell_all(|| Word::Hold);
                 self.held(None);
             }
+            GroupEvent::Waiting => self.tell_all(|| Word::Release),
+            GroupEvent::Begun { generation } => {
+                self.tell_all(|| Word::Generation(generation.clone()));
+            }
             GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
-                self.tell_all(|| Word::Generation(generation.clone()));
                 self.revoke(&revoked);
                 self.prepare(&assigned);
                 self.copy(&warm);
@@ -265,7 +260,7 @@ impl Control {
     fn held(&mut self, worker: Option<usize>) {
         worker.map(|worker| self.committing.remove(&worker));
         if self.committing.is_empty() {
-            self.hold.done();
+            let _ = self.group.send(GroupCommand::Held);
         }
     }
 

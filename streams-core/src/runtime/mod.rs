@@ -9,7 +9,6 @@ mod callbacks;
 mod control;
 mod copies;
 mod error;
-mod hold;
 pub(crate) mod mailbox;
 mod planted;
 mod prepare;

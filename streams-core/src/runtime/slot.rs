@@ -64,6 +64,8 @@ pub(crate) struct Slot<P> {
     pub(crate) transmit: bool,
     /// The transaction to flush, once all are sent.
     pub(crate) flush: Option<TxnSeq>,
+    /// The generation that its last commit carried.
+    pub(crate) generation: Option<i32>,
     /// Whether the producer has been initialised at least once.
     pub(crate) started: bool,
     /// How often all partitions had been lost when the producer was made.
@@ -111,6 +113,7 @@ impl<P: TxnProducer> Slot<P> {
             sent: 0,
             transmit: false,
             flush: None,
+            generation: None,
             started: false,
             made_after_losses: 0,
         };

@@ -39,7 +39,7 @@ super::named!("members":
 );
 
 /// Two members in a stable group; the first one leads.
-fn pair(ctx: &mut Ctx, group: &str) -> Result<(Member, Member)> {
+pub(super) fn pair(ctx: &mut Ctx, group: &str) -> Result<(Member, Member)> {
     let mut first = ctx.alone(group)?;
     let mut second = ctx.member(group)?;
     ctx.enter(&mut second)?;
@@ -55,7 +55,7 @@ fn pair(ctx: &mut Ctx, group: &str) -> Result<(Member, Member)> {
     Ok((first, second))
 }
 
-fn await_rebalance(ctx: &mut Ctx, member: &Member) -> Result<()> {
+pub(super) fn await_rebalance(ctx: &mut Ctx, member: &Member) -> Result<()> {
     wait("a rebalance", || {
         let answer = ctx.heartbeat_code(&member.speaker())?;
         Ok((answer == REBALANCE_IN_PROGRESS).then_some(()))

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::ctx::{Ctx, Producer};
 use super::groups::Speaker;
+use super::members::{await_rebalance, pair};
 use super::producers::{TXN_OFFSETS, TXN_OFFSETS_V2};
 
 super::named!("txn_offsets":
@@ -18,6 +19,7 @@ super::named!("txn_offsets":
     of_a_member_without_a_generation,
     of_a_generation_without_a_member,
     of_another_instance,
+    while_others_are_waited_for,
     after_a_rebalance,
     a_plain_commit_while_one_is_pending,
     two_transactions_on_one_partition,
@@ -158,6 +160,28 @@ fn of_another_instance(ctx: &mut Ctx) -> Result<()> {
     let speaker = Speaker { instance: None, ..member.speaker() };
     ctx.txn_offsets(TXN_OFFSETS, "without the instance", &producer, &speaker, at)?;
     ctx.txn_offsets(TXN_OFFSETS, "the instance", &producer, &member.speaker(), at)
+}
+
+/// Commits go on with the old generation until all have joined, and with the new one before the
+/// assignment is there.
+fn while_others_are_waited_for(ctx: &mut Ctx) -> Result<()> {
+    let (topic, group, producer) = place(ctx)?;
+    let (mut first, mut second) = pair(ctx, &group)?;
+    let old = second.generation;
+    ctx.add_offsets("add", &producer, &group)?;
+    second.send_join()?;
+    await_rebalance(ctx, &first)?;
+    let at = (topic.as_str(), 0, 5);
+    ctx.txn_offsets(TXN_OFFSETS, "one that waits", &producer, &second.speaker(), at)?;
+    ctx.txn_offsets(TXN_OFFSETS, "one that is waited for", &producer, &first.speaker(), at)?;
+    first.send_join()?;
+    ctx.joined("first", &mut first)?;
+    ctx.joined("second", &mut second)?;
+    let late = Speaker::new(&group, &second.id, old);
+    ctx.txn_offsets(TXN_OFFSETS, "a late one", &producer, &late, at)?;
+    ctx.txn_offsets(TXN_OFFSETS, "the new generation", &producer, &second.speaker(), at)?;
+    ctx.end("commit", &producer, true)?;
+    Ok(())
 }
 
 fn after_a_rebalance(ctx: &mut Ctx) -> Result<()> {

@@ -25,6 +25,9 @@ pub(super) struct FailedDelivery {
     pub(super) message: String,
 }
 
+/// What librdkafka logs when a transaction fails.
+const TXN_ERROR: &str = "TXNERR";
+
 impl Context {
     /// The first failed delivery since the last call.
     pub(super) fn take_failed(&self) -> Option<FailedDelivery> {
@@ -54,8 +57,10 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.called();
         use RDKafkaLogLevel::{Alert, Critical, Debug, Emerg, Error, Info, Notice, Warning};
+        self.called();
+        // What fails a transaction is told by the call that meets it, and is not always an error.
+        let level = if facility == TXN_ERROR { Debug } else { level };
         match level {
             Emerg | Alert | Critical | Error => {
                 tracing::error!(target: "librdkafka", facility, "{message}")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::check::Round;
 use crate::group::assignor::{Assignment, Assignor, PlanSettings, Subscription};
-use crate::group::{GroupReply, GroupRequest, JoinRequest};
+use crate::group::{Generation, GroupReply, GroupRequest, JoinRequest};
 
 const MEMBER_ID_REQUIRED: i16 = 79;
 const UNKNOWN_MEMBER_ID: i16 = 25;
@@ -69,6 +69,11 @@ impl Coordinator {
 
     pub(super) fn take_replies(&mut self) -> Vec<(Call, GroupReply)> {
         std::mem::take(&mut self.replies)
+    }
+
+    /// As Kafka does: in each state, of a member, in its generation.
+    pub(super) fn takes_commits(&self, of: &Generation) -> bool {
+        self.members.contains_key(&*of.member_id) && of.generation_id == self.generation
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::check::Effect;
 use super::coordinator::{Call, Coordinator};
 use crate::group::assignor::{Assignor, PlanSettings};
-use crate::group::{GroupConfig, GroupEvent, GroupReply, GroupRequest, Member, Partitions};
+use crate::group::{
+    Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, Member, Partitions,
+};
 
 type Partition = (String, i32);
 
@@ -60,8 +62,10 @@ pub(super) struct Client {
     call_breaks: Option<Instant>,
     /// What it works on.
     processing: Partitions,
-    /// It joins, and commits nothing.
-    is_held: bool,
+    /// What its commits carry.
+    standing: Option<Generation>,
+    /// It is to join, and its last commit arrives then.
+    commits_until: Option<Instant>,
     draining: BTreeMap<Partition, Instant>,
     copies: BTreeMap<Partition, Copy>,
     generation: i32,
@@ -162,7 +166,8 @@ impl World {
             call: 0,
             call_breaks: None,
             processing: Partitions::new(),
-            is_held: false,
+            standing: None,
+            commits_until: None,
             draining: BTreeMap::new(),
             copies: BTreeMap::new(),
             generation: -1,
@@ -348,7 +353,7 @@ impl World {
                 self.begin_drains(index, &revoked);
                 let client = &mut self.clients[index];
                 client.generation = generation.generation_id;
-                client.is_held = false;
+                assert_eq!(client.standing, Some(generation), "it began before");
                 assert!(warm.is_disjoint(&owned), "a copy of what is owned");
                 client.copies.retain(|partition, _| warm.contains(partition));
                 client.processing.extend(assigned);
@@ -365,8 +370,15 @@ impl World {
                     }
                 }
             }
+            GroupEvent::Rejoining => {
+                let commit = ms(self.random.below(30));
+                self.clients[index].commits_until = Some(now + commit);
+            }
+            GroupEvent::Waiting => {}
+            GroupEvent::Begun { generation } => self.clients[index].standing = Some(generation),
             GroupEvent::Revoked { partitions } => self.begin_drains(index, &partitions),
             GroupEvent::Lost { .. } => {
+                self.clients[index].standing = None;
                 self.clients[index].processing.clear();
                 self.clients[index].draining.clear();
             }
@@ -380,7 +392,6 @@ impl World {
                 client.member.leave(now);
             }
             GroupEvent::Failed { reason } => panic!("{reason}"),
-            GroupEvent::Rejoining => self.clients[index].is_held = true,
             GroupEvent::Left => {}
         }
     }
@@ -396,6 +407,9 @@ impl World {
     fn work(&mut self, index: usize) {
         let now = self.now;
         let client = &mut self.clients[index];
+        if client.commits_until.take_if(|at| *at <= now).is_some() {
+            client.member.held(now);
+        }
         let drained: Partitions =
             client.draining.extract_if(.., |_, at| *at <= now).map(|(p, _)| p).collect();
         if !drained.is_empty() {
@@ -420,13 +434,13 @@ impl World {
         self.events(index);
     }
 
-    /// GRP-1 as the world sees it: nothing is worked on by two processes that run and may commit.
-    /// (One that joins does not know whether the coordinator still waits for it. It commits nothing
-    /// then, and all that it had begun carries the generation before.)
+    /// GRP-1 as the world sees it: nothing is worked on by two processes whose commits the
+    /// coordinator takes. (One that is stopped may have sent one before.)
     fn check_owners(&self) {
         let mut owners: BTreeMap<&Partition, usize> = BTreeMap::new();
         for (index, client) in self.clients.iter().enumerate() {
-            if client.is_alive && client.stopped_until.is_none() && !client.is_held {
+            let takes = |standing| self.coordinator.takes_commits(standing);
+            if client.is_alive && client.standing.as_ref().is_some_and(takes) {
                 for partition in &client.processing {
                     if let Some(other) = owners.insert(partition, index) {
                         panic!("GRP-1: {partition:?} is processed by {other} and {index}");
@@ -469,6 +483,6 @@ impl Client {
             Copy::Restoring { until, .. } => Some(*until),
             Copy::Ready | Copy::Failed => None,
         });
-        self.draining.values().copied().chain(copies).min()
+        self.draining.values().copied().chain(copies).chain(self.commits_until).min()
     }
 }

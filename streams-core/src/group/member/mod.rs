@@ -1,11 +1,11 @@
 //! The member's machine: join, sync, heartbeat, leave, and what each error means.
 //!
 //! ```text
-//!  Unjoined -> Finding -> Rejoin -> Joining -> (leader: Counting ->) Syncing -> Stable
-//!      ^          |         ^                                           |        |
-//!      |          |         +-- rebalance, given up, warmed, drain -----+--------+
-//!      |          +------------ coordinator moved: on in the generation -------->+
-//!      +----------------------- errors, by the table in `errors` -------+--------+
+//!  Unjoined -> Finding -> Rejoin -> (Holding ->) Joining -> (leader: Counting ->) Syncing -> Stable
+//!      ^          |         ^                                                        |        |
+//!      |          |         +-- rebalance, given up, warmed, drain ------------------+--------+
+//!      |          +------------ coordinator moved: on in the generation --------------------->+
+//!      +----------------------- errors, by the table in `errors` --------------------+--------+
 //!  any -> Leaving -> Left          any -> Failed
 //! ```
 //!
@@ -17,12 +17,26 @@
 //! `Lost` before anything else is looked at: a process that was stopped finds out by itself, also
 //! if an old reply lay in its socket.
 //!
+//! *Commits while a generation changes.* The coordinator takes a commit of the generation that it
+//! is in: the old one as long as it waits for somebody's JoinGroup, the new one from then on, also
+//! before SyncGroup (of a transaction; `ClassicGroup.validateOffsetCommit` in Kafka). So commits
+//! are held only from JoinGroup until it is clear that others are waited for, or until its reply.
+//! Otherwise a commit of generation 3 could be on its way when JoinGroup, the last one that the
+//! group waits for, begins generation 4: it is refused, and its events are processed again. While
+//! others are waited for this can happen all the same, and costs less than to commit nothing for so
+//! long. What we own we still own when the reply comes: we claimed it, so nobody else gets it in
+//! that generation (GRP-1).
+//!
+//! *Heartbeats* come fast after a rebalance, and slower by and by: what is given up is given on in
+//! another one that follows at once, and the moved partition stands still until all have heard.
+//!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
 //! while we hold partitions, they are `Lost`: others may have them as soon as we know.
 
 mod copies;
 mod errors;
+mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,9 +49,7 @@ use self::errors::{Action, action};
 use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta};
 use super::view::{GroupView, MemberStatus, MemberView, Readiness};
-use super::{
-    Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, JoinRequest, Partitions,
-};
+use super::{Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, Partitions};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -45,6 +57,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Copies that catch up within this time cost one rebalance together.
 const WARMED_DELAY: Duration = Duration::from_millis(20);
+/// So long JoinGroup waits for commits that are on their way: longer than one takes, far shorter
+/// than a session. What takes longer is refused, and replayed.
+const HOLD_MAX: Duration = Duration::from_millis(200);
+/// A JoinGroup that is not answered by then waits for other members.
+const JOIN_PATIENCE: Duration = Duration::from_millis(10);
+/// The first heartbeat after a rebalance.
+const HEARTBEAT_FIRST: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -60,7 +79,15 @@ enum State {
     Rejoin {
         from: Instant,
     },
-    Joining,
+    /// Commits are on their way: JoinGroup is to be sent when they have arrived, and then at the
+    /// latest.
+    Holding {
+        until: Instant,
+    },
+    /// JoinGroup is sent. With `patience`, commits are held until then.
+    Joining {
+        patience: Option<Instant>,
+    },
     /// The leader asks how many partitions there are.
     Counting {
         members: BTreeMap<String, Subscription>,
@@ -111,6 +138,8 @@ pub struct Member {
     planned: Option<GroupView>,
     rejoin_at: Option<Instant>,
     asked_at: Instant,
+    /// When the generation's assignment came.
+    settled_at: Instant,
     last_contact: Option<Instant>,
     backoff: Duration,
     random: u64,
@@ -138,6 +167,7 @@ impl Member {
             planned: None,
             rejoin_at: None,
             asked_at: now,
+            settled_at: now,
             last_contact: None,
             backoff: BACKOFF_MIN,
             random,
@@ -161,11 +191,15 @@ impl Member {
                 Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
             }
             State::Rejoin { from } if now >= *from => {
-                self.state = State::Joining;
-                if self.generation.is_some() {
-                    self.events.push_back(GroupEvent::Rejoining);
+                if self.owned.is_empty() {
+                    return Some(self.join(now, None));
                 }
-                Some(GroupRequest::Join(Box::new(self.join_request(now))))
+                self.state = State::Holding { until: now + HOLD_MAX };
+                self.events.push_back(GroupEvent::Rejoining);
+                None
+            }
+            State::Holding { until } if now >= *until => {
+                Some(self.join(now, Some(now + JOIN_PATIENCE)))
             }
             State::Counting { members, asked } if !*asked => {
                 *asked = true;
@@ -190,15 +224,31 @@ impl Member {
         }
     }
 
+    fn join(&mut self, now: Instant, patience: Option<Instant>) -> GroupRequest {
+        self.state = State::Joining { patience };
+        GroupRequest::Join(Box::new(self.join_request(now)))
+    }
+
+    /// After `Rejoining`: no commit is on its way any more.
+    pub fn held(&mut self, now: Instant) {
+        if let State::Holding { until } = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
     /// Whether a request is in flight whose reply still counts; if not, it can be given up.
     pub const fn is_waiting(&self) -> bool {
         match &self.state {
-            State::Finding { .. } | State::Joining => true,
+            State::Finding { .. } | State::Joining { .. } => true,
             State::Counting { asked, .. }
             | State::Syncing { asked, .. }
             | State::Stable { asked, .. }
             | State::Leaving { asked, .. } => *asked,
-            State::Unjoined { .. } | State::Rejoin { .. } | State::Left | State::Failed => false,
+            State::Unjoined { .. }
+            | State::Rejoin { .. }
+            | State::Holding { .. }
+            | State::Left
+            | State::Failed => false,
         }
     }
 
@@ -221,7 +271,8 @@ impl Member {
                 };
                 news_at.into_iter().chain([*heartbeat_at]).min()
             }
-            State::Leaving { until, .. } => Some(*until),
+            State::Leaving { until, .. } | State::Holding { until } => Some(*until),
+            State::Joining { patience } => *patience,
             _ => None,
         };
         request.into_iter().chain(self.session_end()).min()
@@ -241,6 +292,7 @@ impl Member {
             State::Unjoined { .. }
                 | State::Finding { .. }
                 | State::Rejoin { .. }
+                | State::Holding { .. }
                 | State::Stable { held: None, .. }
         );
         let contact = self.last_contact.filter(|_| counts && self.generation.is_some())?;
@@ -253,12 +305,18 @@ impl Member {
             let timeout = self.config.session_timeout;
             self.lose(&format!("the coordinator has not heard of us for {timeout:?}"));
             self.member_id.clear();
-            if matches!(self.state, State::Stable { .. } | State::Rejoin { .. }) {
+            let stays = matches!(self.state, State::Unjoined { .. } | State::Finding { .. });
+            if !stays {
                 self.state = State::Unjoined { from: now, resume: false };
             }
         }
         if matches!(self.state, State::Leaving { until, .. } if now >= until) {
             self.left();
+        }
+        if let State::Joining { patience } = &mut self.state
+            && patience.take_if(|at| now >= *at).is_some()
+        {
+            self.events.push_back(GroupEvent::Waiting);
         }
         self.copies.handle_timeout(now);
         if let State::Stable { asked: false, held: None, .. } = self.state {
@@ -308,6 +366,12 @@ impl Member {
         }
         if let State::Leaving { .. } = self.state {
             return self.left();
+        }
+        if let State::Joining { patience } = &mut self.state
+            && !matches!(reply, Ok(GroupReply::Joined { code: 0, .. }))
+            && patience.take().is_some()
+        {
+            self.events.push_back(GroupEvent::Waiting);
         }
         match reply {
             Err(reason) => {
@@ -454,51 +518,6 @@ impl Member {
         backoff * percent / 100
     }
 
-    fn meta(&self, now: Instant) -> MemberMeta {
-        let status = match self.left_at_ms {
-            None => MemberStatus::Active,
-            Some(_) => MemberStatus::Inactive,
-        };
-        let left_at_ms = self.left_at_ms.unwrap_or(0);
-        let mut meta =
-            MemberMeta { status, left_at_ms, knows_standbys: true, ..MemberMeta::default() };
-        self.copies.report(now, &mut meta);
-        meta
-    }
-
-    fn join_request(&mut self, now: Instant) -> JoinRequest {
-        self.rejoin_at = None;
-        self.gave_up = false;
-        self.told = self.meta(now);
-        let subscription = |assignor: &Assignor| Subscription {
-            topics: self.config.topics.clone(),
-            owned: match assignor.is_cooperative() {
-                true => self.owned.clone(),
-                false => Partitions::new(),
-            },
-            generation: self.confirmed,
-            user_data: match assignor {
-                Assignor::IncrCoop => Some(self.told.encode()),
-                // Where Java's members before 3.2 look for the generation.
-                Assignor::CooperativeSticky => {
-                    Some(Bytes::copy_from_slice(&self.confirmed.to_be_bytes()))
-                }
-                Assignor::Range | Assignor::RoundRobin => None,
-            },
-            rack: self.config.rack.clone(),
-            instance_id: self.config.instance_id.clone(),
-        };
-        let protocol = |assignor: &Assignor| (assignor.name().to_owned(), subscription(assignor));
-        JoinRequest {
-            group_id: self.config.group_id.clone(),
-            member_id: self.member_id.clone(),
-            instance_id: self.config.instance_id.clone(),
-            session_timeout: self.config.session_timeout,
-            rebalance_timeout: self.config.rebalance_timeout,
-            protocols: self.config.assignors.iter().map(protocol).collect(),
-        }
-    }
-
     fn joined(
         &mut self,
         generation_id: i32,
@@ -523,6 +542,8 @@ impl Member {
             generation_id,
             instance_id: self.config.instance_id.as_deref().map(Arc::from),
         });
+        self.events
+            .extend(self.generation.clone().map(|generation| GroupEvent::Begun { generation }));
         self.member_id = member_id;
         self.planned = None;
         if !leader {
@@ -563,12 +584,16 @@ impl Member {
             return;
         }
         self.contact(self.asked_at);
+        self.settled_at = now;
         self.rest(now);
         self.follow(now, assignment);
     }
 
+    /// Until the next heartbeat: about half as long as the generation is old.
     fn rest(&mut self, now: Instant) {
-        let heartbeat_at = now + self.config.heartbeat_interval;
+        let longest = self.config.heartbeat_interval;
+        let wait = ((now - self.settled_at) / 2).clamp(HEARTBEAT_FIRST.min(longest), longest);
+        let heartbeat_at = now + wait;
         self.state = State::Stable { heartbeat_at, asked: false, held: None };
     }
 
@@ -684,7 +709,7 @@ impl Member {
                     self.state = State::Rejoin { from: now };
                 }
             }
-            State::Joining => {
+            State::Joining { .. } => {
                 let from = now + self.next_backoff();
                 self.state = State::Rejoin { from };
             }

@@ -1,6 +1,7 @@
 //! The member, stepped with a clock of the test's own.
 
 use super::*;
+use crate::group::JoinRequest;
 
 struct Bench {
     now: Instant,
@@ -31,7 +32,12 @@ impl Bench {
     }
 
     fn request(&mut self) -> Option<GroupRequest> {
-        let request = self.member.poll_request(self.now);
+        let mut request = self.member.poll_request(self.now);
+        if let State::Holding { .. } = self.member.state {
+            assert_eq!(request, None, "commits are on their way");
+            self.member.held(self.now);
+            request = self.member.poll_request(self.now);
+        }
         self.member.check_invariants();
         request
     }
@@ -43,7 +49,9 @@ impl Bench {
 
     fn events(&mut self) -> Vec<GroupEvent> {
         let all = std::iter::from_fn(|| self.member.poll_event());
-        all.filter(|event| !matches!(event, GroupEvent::View(_))).collect()
+        let is_of_each =
+            |event: &GroupEvent| matches!(event, GroupEvent::View(_) | GroupEvent::Begun { .. });
+        all.filter(|event| !is_of_each(event)).collect()
     }
 
     /// The next request must be a JoinGroup.
@@ -314,6 +322,60 @@ fn a_fall_back_to_an_eager_assignor_loses_what_is_held() {
     let events = bench.synced(&[1], &told(&[], false));
     assert!(matches!(events[..2], [GroupEvent::Rejoining, GroupEvent::Lost { .. }]), "{events:?}");
     assert_eq!(joined(&events)[..3], [parts(&[1]), parts(&[]), parts(&[1])]);
+}
+
+/// From the member's word that it joins to the next one: events, and where the requests are.
+#[test]
+fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
+    let all =
+        |bench: &mut Bench| std::iter::from_fn(|| bench.member.poll_event()).collect::<Vec<_>>();
+    let mut bench = Bench::new();
+    bench.join(1, &[0], &[]);
+    bench.heartbeat(27);
+    assert_eq!(bench.member.poll_request(bench.now), None, "commits are on their way");
+    assert_eq!(all(&mut bench), [GroupEvent::Rejoining]);
+    assert_eq!(bench.member.poll_timeout(), Some(bench.now + HOLD_MAX));
+    bench.member.held(bench.now);
+    assert!(matches!(bench.member.poll_request(bench.now), Some(GroupRequest::Join(_))));
+    bench.wait(JOIN_PATIENCE - Duration::from_millis(1));
+    assert_eq!(all(&mut bench), [], "the reply may be on its way");
+    bench.wait(Duration::from_millis(1));
+    assert_eq!(all(&mut bench), [GroupEvent::Waiting]);
+    bench.joined(2);
+    let events = all(&mut bench);
+    assert!(
+        matches!(&events[..], [GroupEvent::Begun { generation }] if generation.generation_id == 2),
+        "before the assignment: {events:?}"
+    );
+    // Nobody says that they have arrived, and the coordinator answers at once.
+    bench.synced(&[0], &told(&[], false));
+    bench.heartbeat(27);
+    assert_eq!(bench.member.poll_request(bench.now), None);
+    bench.now += HOLD_MAX;
+    assert!(matches!(bench.member.poll_request(bench.now), Some(GroupRequest::Join(_))));
+    bench.joined(3);
+    assert!(matches!(all(&mut bench)[..], [GroupEvent::Rejoining, GroupEvent::Begun { .. }]));
+    // Refused for now: the old generation still stands.
+    bench.synced(&[0], &told(&[], false));
+    bench.heartbeat(27);
+    bench.join_request();
+    bench.reply(GroupReply::Refused { code: 14 });
+    assert_eq!(bench.events(), [GroupEvent::Rejoining, GroupEvent::Waiting]);
+}
+
+#[test]
+fn heartbeats_come_fast_after_a_rebalance() {
+    let mut bench = Bench::new();
+    bench.join(1, &[0], &[]);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let at = bench.member.poll_timeout().unwrap();
+        waits.push((at - bench.now).as_millis());
+        bench.now = at;
+        assert!(matches!(bench.request(), Some(GroupRequest::Heartbeat { .. })));
+        bench.reply(GroupReply::Heartbeat { code: 0 });
+    }
+    assert_eq!(waits, [20, 20, 20, 30, 45, 67, 101, 150, 150]);
 }
 
 /// What a heartbeat's error does to a member that has a partition.

@@ -63,7 +63,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let offsets = self.offsets(txn, &offsets);
         let fenced = !offsets.is_empty() || planted::is(Bug::InterjectionWithoutFence);
         debug_assert!(fenced, "EOS-7: only an offset commit is fenced");
-        self.slots[slot].command(SlotCommand::Commit { txn, offsets, generation });
+        let slot = &mut self.slots[slot];
+        slot.generation = Some(generation.generation_id);
+        slot.command(SlotCommand::Commit { txn, offsets, generation });
     }
 
     /// What a commit is made of, with the bug that a test has switched on.

@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::Worker;
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::StopReason;
-use crate::error::{Disposition, TxnError};
+use crate::error::{Disposition, TxnError, TxnStep};
 use crate::handler::EventSource;
 use crate::runtime::slot::SlotCommand;
 
@@ -35,7 +35,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Keeps an error of the slot's producer, and says what to do about it.
     pub(super) fn keep(&mut self, now: Instant, slot: usize, error: TxnError) -> Disposition {
         let disposition = error.disposition;
-        tracing::warn!(worker = self.parts.index, ?disposition, %error, "transaction step failed");
+        let worker = self.parts.index;
+        let generation = self.generation.as_ref().map(|generation| generation.generation_id);
+        let is_late = self.rejoining || self.slots[slot].generation != generation;
+        if is_late && error.step == TxnStep::SendOffsets && disposition == Disposition::Abort {
+            // That others were waited for, and this was tried meanwhile, is what costs least.
+            tracing::debug!(worker, %error, "the generation changed under a commit");
+        } else {
+            tracing::warn!(worker, ?disposition, %error, "transaction step failed");
+        }
         self.last_error = Some(error);
         if disposition != Disposition::Fenced {
             return disposition;

@@ -38,11 +38,13 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Revoke(partition) => self.revoke(now, &partition),
             ToWorker::LoseAll => self.lose_all(now),
             ToWorker::Hold => {
-                self.holding = true;
+                (self.holding, self.rejoining) = (true, true);
                 self.pool.handle(now, Event::HoldCommits);
             }
+            ToWorker::Release => self.pool.handle(now, Event::ReleaseCommits),
             ToWorker::Generation(generation) => {
                 self.generation = Some(generation);
+                self.rejoining = false;
                 self.pool.handle(now, Event::ReleaseCommits);
             }
             ToWorker::Resolved(txn, committed) => {

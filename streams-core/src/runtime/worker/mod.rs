@@ -16,6 +16,7 @@ mod warm;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::fence::Fence;
@@ -59,8 +60,10 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Revoke(TopicPartition),
     /// All partitions are lost.
     LoseAll,
-    /// The generation is about to change.
+    /// The generation is about to change: begin no commit.
     Hold,
+    /// It goes on for now: commit.
+    Release,
     /// The generation is known.
     Generation(Generation),
     /// Whether an indefinite commit happened.
@@ -90,7 +93,7 @@ pub(crate) struct Assignment {
 pub(crate) enum FromWorker {
     /// The partition's store is restored, and its events are processed.
     Active(TopicPartition),
-    /// It commits nothing more until the generation is known.
+    /// Asked to hold its commits, it has none on its way.
     Held(usize),
     /// The warm copy has caught up.
     Warmed(TopicPartition),
@@ -138,6 +141,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     fetcher: F,
     /// Reads the changelog; made when it is needed, gone when it isn't.
     restorer: Option<F>,
+    /// Threads that close those that were.
+    closing: Vec<JoinHandle<()>>,
     pool: Pool,
     slots: Vec<Slot<P>>,
     /// By the partition's number: a source has one topic.
@@ -152,6 +157,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     lag_due: Option<Instant>,
     /// Asked to hold its commits, and one is on its way.
     holding: bool,
+    /// The member joins, and its generation may end at any time.
+    rejoining: bool,
     /// No transaction took the last event: what ends one wakes us.
     full: bool,
     failed: bool,
@@ -203,6 +210,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             inbox,
             fetcher,
             restorer: None,
+            closing: Vec::new(),
             slots,
             tasks: BTreeMap::new(),
             generation: None,
@@ -212,6 +220,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             fence: Fence::default(),
             lag_due: None,
             holding: false,
+            rejoining: false,
             full: false,
             failed: false,
             stopping: false,

@@ -38,8 +38,20 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 && matches!(task.state, TaskState::Restoring(_) | TaskState::Warm(_))
         };
         if !self.tasks.values().any(reads) {
-            self.restorer = None;
+            self.close_restorer();
         }
+    }
+
+    /// Closing a client takes about 100 ms, which nobody's events wait for.
+    fn close_restorer(&mut self) {
+        let Some(restorer) = self.restorer.take() else {
+            return;
+        };
+        self.closing.retain(|closing| !closing.is_finished());
+        let name = "streams-close".to_owned();
+        // Without a thread it is closed here.
+        let thread = std::thread::Builder::new().name(name).spawn(move || drop(restorer));
+        self.closing.extend(thread);
     }
 
     pub(super) fn changelog(&self, partition: i32) -> TopicPartition {
