@@ -1,22 +1,26 @@
-//! What members that come and go cost: `incr_coop` with warm copies beside `cooperative-sticky`,
-//! whose partitions are restored after they moved.
+//! What members that come, go and die cost: `incr_coop` with warm copies beside
+//! `cooperative-sticky`, whose partitions are restored after they moved.
 //!
 //! ```sh
 //! cargo build --release --examples && cargo run --release -p streams-benches --bin rebalance
 //! ```
 //!
-//! A changelog of many keys lies there first. Then one member works, at a fixed rate; a second one
-//! comes, takes half of the partitions, and leaves again; at last the first is killed beside a
-//! third. A record's latency is from the time it was due to the time at which a `read_committed`
-//! consumer has its output, so a partition's longest pause is its greatest latency. The oracle
-//! checks every run.
+//! A changelog of many keys lies there first. Then one member works, at a fixed rate; a second and
+//! a third come, one after the other, and the first and the second go again (SIGTERM); at last one
+//! of three is killed. A record's latency is from the time it was due to the time at which a
+//! `read_committed` consumer has its output, so a partition's longest pause is its greatest
+//! latency. The oracle checks every run. At the end a member alone restores everything, beside a
+//! consumer that only reads it.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use clap::Parser;
-use streams_benches::measure::quantile;
-use streams_tests::broker::create_topics;
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use streams_benches::measure::{median, quantile};
+use streams_tests::broker::{TestBroker, create_topics};
 use streams_tests::kafka::Kafka;
 use streams_tests::observer::{Observer, Seen};
 use streams_tests::oracle::check_totals;
@@ -25,37 +29,59 @@ use streams_tests::workload::{Workload, now_us};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 8;
-const WAYS: [&str; 2] = ["incr_coop", "cooperative-sticky"];
+const IDS: u64 = 200;
 const STEADY: Duration = Duration::from_secs(8);
+/// Between two changes, so that one is over before the next.
+const PAUSE: Duration = Duration::from_secs(1);
+const RESTORES: u32 = 3;
 
-/// Members come and go.
+/// Members come, go and die.
 #[derive(Parser, Debug)]
 struct Args {
-    /// A broker that runs already; by default one is started.
-    #[arg(long)]
-    bootstrap: Option<String>,
+    /// What it runs on.
+    #[arg(long, value_enum, default_value = "kafka")]
+    broker: On,
     /// Records before, each a changelog record of its own key's.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
     /// Records a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
+    /// How long they are sent; all changes must be over by then.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
     /// The session timeout.
     #[arg(long, default_value = "3s")]
     session: String,
-    /// Warm copies all the time.
-    #[arg(long, default_value = "0")]
-    standby: String,
-    /// Only one of the ways.
+    /// Only one of the ways, by its place in the table.
     #[arg(long)]
-    only: Option<String>,
+    only: Option<usize>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum On {
+    Kafka,
+    Embedded,
+}
+
+/// How partitions are shared, and how many warm copies there are all the time.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    assignor: &'static str,
+    standby: &'static str,
+}
+
+const WAYS: [Way; 3] = [
+    Way { assignor: "incr_coop", standby: "0" },
+    Way { assignor: "incr_coop", standby: "1" },
+    Way { assignor: "cooperative-sticky", standby: "0" },
+];
 
 struct Run<'a> {
     args: &'a Args,
     bootstrap: &'a str,
     name: String,
-    way: &'static str,
+    way: Way,
 }
 
 impl Run<'_> {
@@ -72,12 +98,19 @@ impl Run<'_> {
             ("--input", &input),
             ("--output", &output),
             ("--changelog", &changelog),
-            ("--assignors", self.way),
+            ("--assignors", self.way.assignor),
             ("--session-timeout", &self.args.session),
-            ("--standby", &self.args.standby),
+            ("--standby", self.way.standby),
         ];
         let arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
         Program::start(&example("running_totals")?, &arguments)
+    }
+
+    /// A member more; waits until it has so many partitions.
+    fn join(&self, partitions: usize) -> Result<Program> {
+        let member = self.member()?;
+        await_lines(&member, " active ", partitions)?;
+        Ok(member)
     }
 
     /// Fills the changelog, then lets members come and go. Returns the table's row.
@@ -85,32 +118,37 @@ impl Run<'_> {
         let topics = ["in", "out", "changelog"].map(|kind| self.topic(kind));
         let topics: Vec<(&str, i32)> = topics.iter().map(|t| (t.as_str(), PARTITIONS)).collect();
         create_topics(self.bootstrap, &topics)?;
-        let Args { records, rate, .. } = *self.args;
+        let Args { records, rate, seconds, .. } = *self.args;
         let before = Workload { records, ids: records.max(1), rate: 0, seed: 1 };
         before.send(self.bootstrap, &self.topic("in"))?;
         let observer = Observer::start(self.bootstrap, &self.topic("out"))?;
-        let mut first = self.member()?;
+        let mut first = self.join(8)?;
         let filled = usize::try_from(records)?;
         observer.wait_for(filled, PATIENCE).with_context(|| first.stderr())?;
-        let load = Workload { records: rate * 60, ids: records.max(1), rate, seed: 1 };
+        let load = Workload { records: rate * seconds, ids: IDS, rate, seed: 1 };
         let (sent, to, input) = (load.clone(), self.bootstrap.to_owned(), self.topic("in"));
         let sender = std::thread::spawn(move || sent.send(&to, &input));
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(2 * PAUSE);
         let steady_us = now_us();
         std::thread::sleep(STEADY);
         let moving_us = now_us();
-        let mut second = self.member()?;
-        await_active(&second, 4)?;
-        std::thread::sleep(Duration::from_secs(2));
+        let mut second = self.join(4)?;
+        let mut third = self.join(2)?;
+        std::thread::sleep(PAUSE);
+        first.stop(PATIENCE).with_context(|| first.stderr())?;
         second.stop(PATIENCE).with_context(|| second.stderr())?;
         let moved_us = now_us();
-        let third = self.member()?;
-        await_active(&third, 4)?;
+        std::thread::sleep(PAUSE);
+        let others = [self.join(4)?, self.join(2)?];
+        std::thread::sleep(3 * PAUSE);
         let killed_us = now_us();
-        first.kill()?;
+        third.kill()?;
+        std::thread::sleep(PAUSE);
+        ensure!(!sender.is_finished(), "the load ended before the changes: --seconds");
         sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
         let all = usize::try_from(records + load.records)?;
-        let seen = observer.finish(all, PATIENCE).with_context(|| third.stderr())?;
+        let logs = || others.iter().map(Program::stderr).collect::<String>();
+        let seen = observer.finish(all, PATIENCE).with_context(logs)?;
         let mut totals = before.totals();
         for (id, (count, sum)) in load.totals() {
             let total = totals.entry(id).or_default();
@@ -118,17 +156,81 @@ impl Run<'_> {
         }
         let payloads: Vec<_> = seen.iter().map(|one| one.payload.clone()).collect();
         check_totals(&payloads, &totals)?;
+        for mut member in others {
+            member.stop(PATIENCE).with_context(|| member.stderr())?;
+        }
         let during = |from: i64, to: i64| latencies(&seen[filled..], from, to);
         let (steady, moving) = (during(steady_us, moving_us), during(moving_us, moved_us));
         let crash = during(killed_us - 1_000_000, i64::MAX);
         Ok(vec![
             quantile(&steady, 0.5),
             quantile(&steady, 0.99),
+            quantile(&moving, 0.5),
             quantile(&moving, 0.99),
+            quantile(&moving, 0.99) / quantile(&steady, 0.99),
             quantile(&moving, 1.0),
             quantile(&crash, 1.0),
         ])
     }
+
+    /// Records a second that a member alone restores, and that a consumer reads.
+    fn restores(&self) -> Result<(f64, f64)> {
+        let mut rates = (Vec::new(), Vec::new());
+        for _ in 0..RESTORES {
+            let mut member = self.member()?;
+            await_lines(&member, " joined ", 1)?;
+            let begun = Instant::now();
+            await_lines(&member, " active ", usize::try_from(PARTITIONS)?)?;
+            let took = begun.elapsed();
+            let restored: u64 = member.stderr().lines().filter_map(restored).sum();
+            rates.0.push(per_second(restored, took));
+            member.stop(PATIENCE).with_context(|| member.stderr())?;
+            let (read, took) = read_all(self.bootstrap, &self.topic("changelog"))?;
+            rates.1.push(per_second(read, took));
+            println!("restored {restored}, read {read}: {:.0?}, {:.0?}", rates.0, rates.1);
+        }
+        Ok((median(&rates.0), median(&rates.1)))
+    }
+}
+
+/// The records of a log line that says that a partition is restored.
+fn restored(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(" restored ")?;
+    let (_, number) = rest.split_once("records=")?;
+    number.split_whitespace().next()?.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "so many are not read")]
+fn per_second(records: u64, took: Duration) -> f64 {
+    records as f64 / took.as_secs_f64()
+}
+
+/// Reads a topic to its end, and drops what it reads.
+fn read_all(bootstrap: &str, topic: &str) -> Result<(u64, Duration)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "bench-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .create()?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    let begun = Instant::now();
+    consumer.assign(&list)?;
+    let (mut read, mut open) = (0, PARTITIONS);
+    while open > 0 {
+        ensure!(begun.elapsed() < PATIENCE, "{read} records");
+        match consumer.poll(Duration::from_millis(100)) {
+            None => {}
+            Some(Ok(_)) => read += 1,
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+    Ok((read, begun.elapsed()))
 }
 
 /// In milliseconds, sorted, of the records that were due in that time.
@@ -139,39 +241,45 @@ fn latencies(seen: &[Seen], from_us: i64, to_us: i64) -> Vec<f64> {
     millis
 }
 
-fn await_active(member: &Program, partitions: usize) -> Result<()> {
+fn await_lines(member: &Program, text: &str, count: usize) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while member.stderr().lines().filter(|line| line.contains(" active ")).count() < partitions {
-        anyhow::ensure!(Instant::now() < deadline, "not active: {}", member.stderr());
-        std::thread::sleep(Duration::from_millis(20));
+    while member.stderr().lines().filter(|line| line.contains(text)).count() < count {
+        ensure!(Instant::now() < deadline, "no {count} times `{text}`: {}", member.stderr());
+        std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let kafka = match &args.bootstrap {
-        Some(_) => None,
-        None => Some(Kafka::start_with(&["-Xmx1g"])?),
+    let broker = match args.broker {
+        On::Kafka => TestBroker::Kafka(Kafka::start_with(&["-Xmx1g"])?),
+        On::Embedded => TestBroker::embedded()?,
     };
-    let started = kafka.as_ref().map(Kafka::bootstrap);
-    let bootstrap = args.bootstrap.clone().or(started).context("a broker")?;
+    let bootstrap = broker.bootstrap();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("a changelog of {} records; load before: {}", args.records, load.trim());
+    println!("{:?}, {} records before; load before: {}", args.broker, args.records, load.trim());
     println!(
-        "\n| assignor | steady p50 ms | steady p99 | moves p99 | longest pause, moves | \
-         longest pause, SIGKILL (session {}) |\n|---|---|---|---|---|---|",
+        "\n| assignor, standbys | steady p50 ms | steady p99 | moves p50 | moves p99 | ratio | \
+         longest pause, moves | longest pause, SIGKILL (session {}) |\n\
+         |---|---|---|---|---|---|---|---|",
         args.session
     );
-    for way in WAYS {
-        if args.only.as_deref().is_some_and(|only| only != way) {
+    let mut last = None;
+    for (place, way) in WAYS.into_iter().enumerate() {
+        if args.only.is_some_and(|only| only != place) {
             continue;
         }
-        let name = format!("rebalance-{way}-{}", std::process::id());
+        let name = format!("rebalance-{place}-{}", std::process::id());
         let run = Run { args: &args, bootstrap: &bootstrap, name, way };
         let figures = run.run().with_context(|| run.name.clone())?;
         let row: Vec<String> = figures.iter().map(|figure| format!("{figure:.1}")).collect();
-        println!("| {way} | {} |", row.join(" | "));
+        println!("| {}, {} | {} |", way.assignor, way.standby, row.join(" | "));
+        last = Some(run);
+    }
+    if let Some(run) = last.filter(|_| args.records > 0) {
+        let (ours, bare) = run.restores()?;
+        println!("\nrestore {ours:.0} records/s, bare {bare:.0}: {:.2}", ours / bare);
     }
     Ok(())
 }

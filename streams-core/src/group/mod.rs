@@ -26,10 +26,10 @@
 //! ```
 //!
 //! It stands still from the end of A's last transaction to B's assignment: one round. That is what
-//! the peers' heartbeats take to hear of it, 20 ms after round 2 (`HEARTBEAT_FIRST`), and a few
-//! milliseconds. Everything else goes on: commits wait neither for round 1 nor for round 3. Round 3 prepares the next partition. If A dies
-//! meanwhile, B has it at once; if B dies, fails or is not needed any more, A just goes on. All of
-//! this is in what members say when they join, so every member can lead.
+//! the peers' heartbeats take to hear of it, 20 ms soon after round 2, and a few milliseconds.
+//! Everything else goes on. Round 3 prepares the next partition. If A dies meanwhile, B has it at
+//! once; if B dies, fails or is not needed any more, A just goes on. All of this is in what members
+//! say when they join, so every member can lead.
 //!
 //! A member that wants to leave ([`GroupCommand::Drain`]) has its partitions moved in the same way,
 //! before anything else is, and may leave when it has none ([`GroupEvent::Drained`]).

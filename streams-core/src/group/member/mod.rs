@@ -1,11 +1,12 @@
 //! The member's machine: join, sync, heartbeat, leave, and what each error means.
 //!
 //! ```text
-//!  Unjoined -> Finding -> Rejoin -> (Holding ->) Joining -> (leader: Counting ->) Syncing -> Stable
-//!      ^          |         ^                                                        |        |
-//!      |          |         +-- rebalance, given up, warmed, drain ------------------+--------+
-//!      |          +------------ coordinator moved: on in the generation --------------------->+
-//!      +----------------------- errors, by the table in `errors` --------------------+--------+
+//!  Unjoined -> Finding -> Rejoin -> Holding -> Joining -> Counting -> Syncing -> Stable
+//!      ^          |         ^     (if it owns           (the leader)     |        |
+//!      |          |         |         any)                               |        |
+//!      |          |         +-- rebalance, given up, warmed, drain ------+--------+
+//!      |          +------------ coordinator moved: on in the generation --------->+
+//!      +----------------------- errors, by the table in `errors` --------+--------+
 //!  any -> Leaving -> Left          any -> Failed
 //! ```
 //!
