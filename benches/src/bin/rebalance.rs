@@ -30,6 +30,8 @@ use streams_tests::workload::{Workload, now_us};
 const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 8;
 const IDS: u64 = 200;
+/// A JVM that was just started compiles.
+const WARM_UP: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(8);
 /// Between two changes, so that one is over before the next.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -128,7 +130,7 @@ impl Run<'_> {
         let load = Workload { records: rate * seconds, ids: IDS, rate, seed: 1 };
         let (sent, to, input) = (load.clone(), self.bootstrap.to_owned(), self.topic("in"));
         let sender = std::thread::spawn(move || sent.send(&to, &input));
-        std::thread::sleep(2 * PAUSE);
+        std::thread::sleep(WARM_UP);
         let steady_us = now_us();
         std::thread::sleep(STEADY);
         let moving_us = now_us();

@@ -96,7 +96,7 @@ pub struct GroupConfig {
     pub session_timeout: Duration,
     /// So long may a member take to give partitions up and join again.
     pub rebalance_timeout: Duration,
-    /// The time between two heartbeats: a rebalance costs its peers about this much.
+    /// The longest time between two heartbeats; after a rebalance they come faster.
     pub heartbeat_interval: Duration,
     /// The assignors that are offered, the preferred one first. The group uses one that all its
     /// members know, so several are offered while a group moves from one to another.
