@@ -39,8 +39,15 @@ impl Copies {
         self.copies.keys().cloned().collect()
     }
 
-    /// Takes the leader's instructions; `owned` needs no copy.
-    pub(super) fn follow(&mut self, instructions: &Instructions, owned: &Partitions) {
+    /// Takes the leader's instructions; `owned` needs no copy. What failed since the leader was
+    /// `told` is not tried again: it would ask another member, if it knew.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        instructions: &Instructions,
+        owned: &Partitions,
+        told: &MemberMeta,
+    ) {
         let mut wanted: BTreeMap<Partition, bool> = BTreeMap::new();
         if !instructions.is_complete {
             let kept = self.copies.iter().filter(|(_, copy)| copy.is_transition);
@@ -49,7 +56,11 @@ impl Copies {
         }
         wanted.extend(instructions.standbys.iter().map(|partition| (partition.clone(), false)));
         wanted.extend(instructions.transitions.iter().map(|partition| (partition.clone(), true)));
-        wanted.retain(|partition, _| !owned.contains(partition));
+        let has_just_failed = |partition: &Partition| {
+            !told.failed.contains_key(partition)
+                && self.failures.get(partition).is_some_and(|failure| now < failure.until)
+        };
+        wanted.retain(|partition, _| !owned.contains(partition) && !has_just_failed(partition));
         let before = std::mem::take(&mut self.copies);
         let copy = |(partition, is_transition): (Partition, bool)| {
             let is_ready = before.get(&partition).is_some_and(|copy| copy.is_ready);

@@ -624,7 +624,7 @@ impl Member {
         self.revoking = revoked.clone();
         let owned: Partitions = self.owned.difference(&revoked).cloned().collect();
         let instructions = self.instructions(user_data.as_ref());
-        self.copies.follow(&instructions, &owned);
+        self.copies.follow(now, &instructions, &owned, &self.told);
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });

@@ -216,6 +216,25 @@ fn a_copy_that_fails_is_given_back_and_remembered_for_a_while() {
 }
 
 #[test]
+fn a_copy_that_fails_while_the_leader_plans_it_is_not_tried_again() {
+    let mut bench = Bench::new();
+    bench.join(1, &[0], &[1]);
+    bench.heartbeat(27);
+    bench.join_request();
+    bench.joined(2);
+    bench.member.warm_failed(bench.now, &parts(&[1]), "no disk");
+    let events = bench.synced(&[0], &told(&[1], false));
+    assert_eq!(joined(&events)[3], parts(&[]), "the leader did not know");
+    bench.wait(WARMED_DELAY);
+    let join = bench.join_request();
+    assert_eq!((meta(&join).failed.len(), meta(&join).preparing), (1, parts(&[])));
+    // Now it knows, and has nobody else.
+    bench.joined(3);
+    let events = bench.synced(&[0], &told(&[1], false));
+    assert_eq!(joined(&events)[3], parts(&[1]));
+}
+
+#[test]
 fn standbys_that_are_ready_wait_for_the_next_rebalance() {
     let mut bench = Bench::new();
     bench.join_request();
