@@ -79,6 +79,19 @@ impl Workload {
     /// # Errors
     /// If one can't be sent.
     pub fn send(&self, bootstrap: &str, topic: &str) -> Result<()> {
+        self.send_while(bootstrap, topic, || true).map(|_| ())
+    }
+
+    /// As [`Workload::send`], for as long as `go_on` says so. Returns how many were sent.
+    ///
+    /// # Errors
+    /// If one can't be sent.
+    pub fn send_while(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        go_on: impl Fn() -> bool,
+    ) -> Result<u64> {
         let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("client.id", SPARED_CLIENT_ID)
@@ -89,7 +102,11 @@ impl Workload {
             .create()?;
         let headers = OwnedHeaders::new().insert(Header { key: "__grt__", value: Some("Update") });
         let (start, start_us) = (Instant::now(), now_us());
+        let mut sent = 0;
         for (number, (id, amount)) in (0_u64..).zip(self.updates()) {
+            if !go_on() {
+                break;
+            }
             let due_us = match self.rate {
                 0 => 0,
                 rate => number * 1_000_000 / rate,
@@ -108,8 +125,9 @@ impl Workload {
                 std::thread::sleep(Duration::from_millis(1));
                 record = back;
             }
+            sent += 1;
         }
         producer.flush(Duration::from_secs(60))?;
-        Ok(())
+        Ok(sent)
     }
 }

@@ -41,7 +41,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_crash_is_taken_over_from_a_warm_copy", Needs::Nothing, group::standby),
     ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
     ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
-    ("a_live_group_moves_here_and_back", Needs::Nothing, migration::there_and_back),
+    ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
