@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::probe;
-use crate::process::{end, target_dir};
+use crate::process::{Program, end, target_dir};
 use crate::proxy::Proxy;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,6 +76,19 @@ fn jars() -> Result<PathBuf> {
         File::create(complete)?;
     }
     Ok(libs)
+}
+
+/// Starts one of Kafka's command-line tools. It logs to its standard error.
+///
+/// # Errors
+/// If Kafka's jars can't be fetched, or there is no Java.
+pub fn tool(class: &str, arguments: &[&str]) -> Result<Program> {
+    let class_path = format!("{}/*", jars()?.display());
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka-log4j2.properties");
+    let log = format!("-Dlog4j2.configurationFile={}", log.display());
+    let mut all = vec!["-cp", &class_path, "-Xmx128m", "-XX:TieredStopAtLevel=1", &log, class];
+    all.extend(arguments);
+    Program::start(Path::new("java"), &all)
 }
 
 fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> String {

@@ -124,6 +124,14 @@ impl Program {
         fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
+    /// What it prints, from the beginning, to be read while it comes.
+    ///
+    /// # Errors
+    /// If the file is gone.
+    pub fn open_stdout(&self) -> Result<File> {
+        File::open(&self.stdout).with_context(|| format!("{}", self.stdout.display()))
+    }
+
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()

@@ -21,6 +21,8 @@ use streams_tests::trial::trial;
 enum Needs {
     Nothing,
     Kcat,
+    /// Java, and Kafka's jars.
+    Java,
     /// A broker that takes faults.
     Faults,
 }
@@ -42,6 +44,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
     ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
     ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
+    ("a_live_group_of_java_moves_here_and_back", Needs::Java, migration::cooperative_sticky),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
@@ -66,7 +69,11 @@ fn main() {
     };
     let mut trials = Vec::new();
     for (name, needs, body) in TESTS {
-        let skip = no_kcat.clone().filter(|_| *needs == Needs::Kcat);
+        let skip = match needs {
+            Needs::Kcat => no_kcat.clone(),
+            Needs::Java => no_kafka.clone(),
+            Needs::Nothing | Needs::Faults => None,
+        };
         trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
             body(&TestBroker::embedded()?, topic)
         }));

@@ -33,6 +33,11 @@ pub(crate) fn range(broker: &TestBroker, prefix: &str) -> Result<()> {
     there_and_back(broker, prefix, "range", other::plain)
 }
 
+/// From Java's `cooperative-sticky`.
+pub(crate) fn cooperative_sticky(broker: &TestBroker, prefix: &str) -> Result<()> {
+    there_and_back(broker, prefix, "cooperative-sticky", other::java)
+}
+
 /// Both sides know `shared`; among themselves the framework's members use their own.
 fn there_and_back(broker: &TestBroker, prefix: &str, shared: &str, start: Start) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;

@@ -1,17 +1,24 @@
-//! The other clients' consumers: plain ones of librdkafka.
+//! The other clients' consumers: plain ones of librdkafka, and Kafka's own console consumer.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
+use streams_tests::kafka;
 use streams_tests::workload::now_us;
 
-use super::{SESSION, Setting};
+use super::{PATIENCE, SESSION, Setting};
+
+const POLL: Duration = Duration::from_millis(5);
+/// What a Java machine says that ends on SIGTERM in good order.
+const ENDED_BY_SIGTERM: i32 = 143;
 
 /// Something that runs on a thread of its own until it is told to end, at the latest when this is
 /// dropped.
@@ -77,8 +84,8 @@ impl Reads {
     }
 }
 
-/// A consumer of librdkafka, with `range`. It commits by the clock, when partitions are taken from
-/// it, and at its end.
+/// A consumer of librdkafka, with `range`. As Java's, it commits by the clock, when partitions are
+/// taken from it, and at its end.
 pub(super) fn plain(setting: &Setting, reads: &Reads) -> Result<Background> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &setting.bootstrap)
@@ -106,4 +113,57 @@ fn read(consumer: &BaseConsumer, reads: &Reads, stop: &AtomicBool) -> Result<()>
         consumer.store_offset_from_message(&message)?;
     }
     Ok(())
+}
+
+/// Kafka's console consumer, with `cooperative-sticky`.
+pub(super) fn java(setting: &Setting, reads: &Reads) -> Result<Background> {
+    let session = format!("session.timeout.ms={}", SESSION.as_millis());
+    let properties = [
+        &session,
+        "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+        "auto.offset.reset=earliest",
+        "auto.commit.interval.ms=500",
+        "heartbeat.interval.ms=200",
+    ];
+    let topic = setting.topic("in");
+    let mut arguments = vec!["--bootstrap-server", &setting.bootstrap, "--topic", &topic];
+    arguments.extend(["--group", &setting.name, "--property", "print.partition=true"]);
+    arguments.extend(properties.iter().flat_map(|property| ["--consumer-property", *property]));
+    let mut program = kafka::tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments)?;
+    let mut output = Output { file: BufReader::new(program.open_stdout()?), line: String::new() };
+    let reads = reads.clone();
+    Ok(Background::start(move |stop| {
+        while !stop.load(Ordering::Relaxed) {
+            output.follow(&reads).with_context(|| program.stderr())?;
+            std::thread::sleep(POLL);
+        }
+        program.signal(libc::SIGTERM)?;
+        let status = program.wait(PATIENCE)?;
+        let is_ordered = status.code() == Some(ENDED_BY_SIGTERM);
+        ensure!(is_ordered, "it ended with {status}\n{}", program.stderr());
+        output.follow(&reads)
+    }))
+}
+
+/// What the console consumer prints, a record a line.
+struct Output {
+    file: BufReader<File>,
+    /// The line that is not whole yet.
+    line: String,
+}
+
+impl Output {
+    /// Reads what has come since.
+    fn follow(&mut self, reads: &Reads) -> Result<()> {
+        while self.file.read_line(&mut self.line)? > 0 {
+            let Some(line) = self.line.strip_suffix('\n') else {
+                continue;
+            };
+            let record = line.strip_prefix("Partition:").and_then(|line| line.split_once('\t'));
+            let (partition, payload) = record.with_context(|| format!("no record: {line}"))?;
+            reads.add(partition.parse()?, payload.as_bytes())?;
+            self.line.clear();
+        }
+        Ok(())
+    }
 }
