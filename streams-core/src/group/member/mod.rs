@@ -25,7 +25,7 @@
 //! Otherwise a commit of generation 3 could be on its way when JoinGroup, the last one that the
 //! group waits for, begins generation 4: it is refused, and its events are processed again. While
 //! others are waited for this can happen all the same, and costs less than to commit nothing for so
-//! long. What we own we still own when the reply comes: we claimed it, so nobody else gets it in
+//! long; who begins a rebalance knows that from the first. What we own we still own when the reply comes: we claimed it, so nobody else gets it in
 //! that generation (GRP-1).
 //!
 //! *Heartbeats* come fast after a rebalance, and slower by and by: what is given up is given on in
@@ -61,10 +61,11 @@ const WARMED_DELAY: Duration = Duration::from_millis(20);
 /// So long JoinGroup waits for commits that are on their way: longer than one takes, far shorter
 /// than a session. What takes longer is refused, and replayed.
 const HOLD_MAX: Duration = Duration::from_millis(200);
-/// A JoinGroup that is not answered by then waits for other members.
-const JOIN_PATIENCE: Duration = Duration::from_millis(10);
+/// A JoinGroup that takes longer than two heartbeats, within these bounds, waits for others.
+const JOIN_PATIENCE_MIN: Duration = Duration::from_millis(2);
+const JOIN_PATIENCE_MAX: Duration = Duration::from_millis(20);
 /// The first heartbeat after a rebalance.
-const HEARTBEAT_FIRST: Duration = Duration::from_millis(20);
+const HEARTBEAT_FIRST: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -138,6 +139,12 @@ pub struct Member {
     /// The leader's own plan, for itself.
     planned: Option<GroupView>,
     rejoin_at: Option<Instant>,
+    /// The coordinator has said that a rebalance has begun.
+    called: bool,
+    /// There were others when the generation began.
+    has_peers: bool,
+    /// What the last heartbeat took.
+    round_trip: Duration,
     asked_at: Instant,
     /// When the generation's assignment came.
     settled_at: Instant,
@@ -167,6 +174,9 @@ impl Member {
             said_drained: false,
             planned: None,
             rejoin_at: None,
+            called: false,
+            has_peers: false,
+            round_trip: JOIN_PATIENCE_MAX,
             asked_at: now,
             settled_at: now,
             last_contact: None,
@@ -192,7 +202,8 @@ impl Member {
                 Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
             }
             State::Rejoin { from } if now >= *from => {
-                if self.owned.is_empty() {
+                let calls_others = self.has_peers && !self.called;
+                if self.owned.is_empty() || calls_others {
                     return Some(self.join(now, None));
                 }
                 self.state = State::Holding { until: now + HOLD_MAX };
@@ -200,7 +211,8 @@ impl Member {
                 None
             }
             State::Holding { until } if now >= *until => {
-                Some(self.join(now, Some(now + JOIN_PATIENCE)))
+                let patience = (2 * self.round_trip).clamp(JOIN_PATIENCE_MIN, JOIN_PATIENCE_MAX);
+                Some(self.join(now, Some(now + patience)))
             }
             State::Counting { members, asked } if !*asked => {
                 *asked = true;
@@ -373,6 +385,9 @@ impl Member {
             && patience.take().is_some()
         {
             self.events.push_back(GroupEvent::Waiting);
+        }
+        if let Ok(GroupReply::Heartbeat { .. }) = reply {
+            self.round_trip = now - self.asked_at;
         }
         match reply {
             Err(reason) => {
@@ -627,6 +642,7 @@ impl Member {
         self.copies.follow(now, &instructions, &owned, &self.told);
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
+        self.has_peers = !view.is_partial && view.members.len() > 1;
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
         self.events.push_back(GroupEvent::View(Box::new(view)));
         let moves_away = self.assignor == Some(Assignor::IncrCoop);
@@ -705,6 +721,7 @@ impl Member {
         match &self.state {
             State::Stable { .. } => {
                 self.rest(now);
+                self.called = true;
                 self.rejoin_by(now);
                 if self.generation.is_none() {
                     self.state = State::Rejoin { from: now };

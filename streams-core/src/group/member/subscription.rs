@@ -27,6 +27,7 @@ impl Member {
     /// A JoinGroup, and from now on the group is told what it says.
     pub(super) fn join_request(&mut self, now: Instant) -> JoinRequest {
         self.rejoin_at = None;
+        self.called = false;
         self.gave_up = false;
         self.told = self.meta(now);
         let subscription = |assignor: &Assignor| Subscription {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::JoinRequest;
+use crate::group::view_wire::WireView;
 
 struct Bench {
     now: Instant,
@@ -84,7 +85,7 @@ impl Bench {
             Assignor::IncrCoop => Some(crate::group::user_data::encode_instructions(
                 instructions,
                 &Partitions::new(),
-                None,
+                instructions.view.as_ref().and_then(WireView::of).as_ref(),
             )),
             _ => None,
         };
@@ -356,7 +357,7 @@ fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
     assert_eq!(bench.member.poll_timeout(), Some(bench.now + HOLD_MAX));
     bench.member.held(bench.now);
     assert!(matches!(bench.member.poll_request(bench.now), Some(GroupRequest::Join(_))));
-    bench.wait(JOIN_PATIENCE - Duration::from_millis(1));
+    bench.wait(JOIN_PATIENCE_MIN - Duration::from_millis(1));
     assert_eq!(all(&mut bench), [], "the reply may be on its way");
     bench.wait(Duration::from_millis(1));
     assert_eq!(all(&mut bench), [GroupEvent::Waiting]);
@@ -383,18 +384,43 @@ fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
 }
 
 #[test]
+fn who_begins_a_rebalance_holds_nothing() {
+    let mut bench = Bench::new();
+    bench.join(1, &[0], &[1]);
+    // Alone, or not told of others: the reply may come at once.
+    bench.member.warmed(bench.now, &parts(&[1]));
+    bench.wait(WARMED_DELAY);
+    bench.join_request();
+    assert_eq!(bench.events(), [GroupEvent::Rejoining]);
+    bench.joined(2);
+    let members = ["m", "n"].map(|id| (id.to_owned(), MemberView::default()));
+    let view = GroupView { generation: 2, members: members.into(), ..GroupView::default() };
+    let instructions = Instructions { view: Some(view), ..told(&[2], false) };
+    bench.synced(&[0], &instructions);
+    bench.member.warmed(bench.now, &parts(&[2]));
+    bench.wait(WARMED_DELAY);
+    bench.join_request();
+    assert_eq!(bench.events(), [], "the others have not heard of it");
+    bench.joined(3);
+    bench.synced(&[0], &instructions);
+    bench.heartbeat(27);
+    bench.join_request();
+    assert_eq!(bench.events(), [GroupEvent::Rejoining], "it may be the last one");
+}
+
+#[test]
 fn heartbeats_come_fast_after_a_rebalance() {
     let mut bench = Bench::new();
     bench.join(1, &[0], &[]);
     let mut waits = Vec::new();
-    for _ in 0..9 {
+    for _ in 0..13 {
         let at = bench.member.poll_timeout().unwrap();
         waits.push((at - bench.now).as_millis());
         bench.now = at;
         assert!(matches!(bench.request(), Some(GroupRequest::Heartbeat { .. })));
         bench.reply(GroupReply::Heartbeat { code: 0 });
     }
-    assert_eq!(waits, [20, 20, 20, 30, 45, 67, 101, 150, 150]);
+    assert_eq!(waits, [5, 5, 5, 7, 11, 16, 25, 37, 56, 85, 128, 150, 150]);
 }
 
 /// What a heartbeat's error does to a member that has a partition.
