@@ -72,6 +72,7 @@ pub mod eos;
 pub mod error;
 pub mod group;
 pub mod handler;
+mod planted;
 pub mod prelude;
 pub mod record;
 pub mod runtime;

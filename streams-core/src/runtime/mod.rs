@@ -10,7 +10,6 @@ mod control;
 mod copies;
 mod error;
 pub(crate) mod mailbox;
-mod planted;
 mod prepare;
 mod producer;
 mod running;

@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::planted::{self, Bug};
 use crate::client::{OffsetToCommit, TxnProducer};
 use crate::eos::TxnSeq;
 use crate::error::{Disposition, TxnError, TxnStep};
 use crate::group::Generation;
+use crate::planted::{self, Bug};
 use crate::record::Outputs;
 
 /// How long one call to the broker may take.

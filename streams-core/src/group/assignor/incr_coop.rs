@@ -26,6 +26,7 @@ use super::standby;
 use super::{PlanSettings, Subscription};
 use crate::group::user_data::MemberMeta;
 use crate::group::view::{MemberStatus, MoveReason};
+use crate::planted::{self, Bug};
 
 /// A warm copy of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,8 +243,8 @@ impl Plan<'_> {
     fn hand_over(&mut self) {
         let (homes, owners) = (&mut self.homes, &self.owners);
         self.moves.retain(|one| {
-            let is_owned = owners[one.unit].is_some();
-            if one.is_ready {
+            let is_owned = owners[one.unit].is_some() && !planted::is(Bug::TakeWhileOwned);
+            if one.is_ready || planted::is(Bug::HandOverUnready) {
                 homes[one.unit] = (!is_owned).then_some(one.to);
             }
             is_owned || !one.is_ready
@@ -318,6 +319,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
             };
             let class = plan.model.class_of(copy.unit);
             let wanted = self.surplus[class][owner] > 0 && self.deficit[class][copy.member] > 0;
+            let wanted = wanted || planted::is(Bug::MoveTooMany);
             // What a leaving member has goes on to whoever prepares for it, though it be one that
             // has enough, as long as nobody who should have more can take it.
             let last = copy.is_transition

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Subscription;
 use crate::group::Partitions;
+use crate::planted::{self, Bug};
 
 /// Who says that it has a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +206,8 @@ impl<'m> Model<'m> {
                 continue;
             };
             for (partition, claim) in self.parts(unit) {
-                if claim == Claim::Nobody || claim == Claim::Member(home) {
+                let is_free = claim == Claim::Nobody || planted::is(Bug::TakeWhileOwned);
+                if is_free || claim == Claim::Member(home) {
                     assigned[home].push(partition);
                 }
             }

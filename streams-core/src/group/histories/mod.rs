@@ -5,6 +5,8 @@
 //! After each step GRP-1 to GRP-4 hold, no more moves are made than balance needs, and in the end
 //! the group is balanced, everybody who wanted to leave has left, and nobody joins again.
 //!
+//! Bugs that are planted in the assignor are found out by the same histories.
+//!
 //! `STREAMS_HISTORIES=10000` sets how many; `STREAMS_HISTORY=<seed>` runs a single one.
 
 mod check;
@@ -12,6 +14,7 @@ mod coordinator;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use self::check::Round;
@@ -19,6 +22,7 @@ use self::world::{World, ms};
 use super::Partitions;
 use super::assignor::{Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta, encode_instructions};
+use crate::planted::{self, Bug};
 
 const HISTORIES_DEFAULT: u64 = 100;
 /// Of ten thousand: a move too many, a copy that was tried again before the leader knew that it had
@@ -170,4 +174,36 @@ fn planted_plans_are_found_out() {
     // Another plan than the assignor's.
     let other = round(&[0], &[0, 1, 2, 3], &[], &[0]).check();
     assert!(other.is_err_and(|broken| broken.starts_with("GRP-4")));
+}
+
+/// Runs histories with a bug in the assignor, until one fails. Returns what it says.
+fn found_out(bug: Bug) -> String {
+    let failure = |seed| {
+        planted::plant(Some(bug));
+        let failed = catch_unwind(|| history(seed)).err();
+        planted::plant(None);
+        let panic = failed?;
+        println!("{bug:?} is found out by history {seed}");
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+    };
+    (0..HISTORIES_DEFAULT).find_map(failure).unwrap_or_else(|| panic!("{bug:?} goes unnoticed"))
+}
+
+#[test]
+fn a_hand_over_to_a_member_that_is_not_ready_is_found_out() {
+    let broken = found_out(Bug::HandOverUnready);
+    assert!(broken.contains("is given up, and nobody is ready for it"), "{broken}");
+}
+
+#[test]
+fn grp1_a_second_owner_in_a_generation_is_found_out() {
+    let broken = found_out(Bug::TakeWhileOwned);
+    assert!(broken.starts_with("GRP-1: "), "{broken}");
+}
+
+#[test]
+fn a_move_too_many_is_found_out() {
+    let broken = found_out(Bug::MoveTooMany);
+    assert!(broken.contains(" moves, not "), "{broken}");
 }

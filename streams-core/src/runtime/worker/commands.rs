@@ -9,9 +9,9 @@ use crate::eos::{Command, CommitOffset, Event, PartitionId, StopReason, TxnSeq};
 use crate::error::Disposition;
 use crate::group::Generation;
 use crate::handler::EventSource;
+use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
-use crate::runtime::planted::{self, Bug};
 use crate::runtime::slot::SlotCommand;
 use crate::store::StateStore;
 

@@ -9,10 +9,10 @@ use std::time::{Instant, SystemTime};
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
 use crate::eos::Snapshot;
 use crate::group::Generation;
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
-use crate::runtime::planted::{self, Bug};
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::testing::{Cluster, MemoryFetcher, MemoryProducer, View};
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
+use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
-use crate::runtime::planted::{self, Bug};
 use crate::task::{Restore, TaskState, WarmCopy};
 
 /// The time between two reports of how far the copies are behind.

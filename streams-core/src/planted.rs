@@ -9,6 +9,12 @@ pub(crate) enum Bug {
     InterjectionWithoutFence,
     /// A warm copy becomes active without the last records of its changelog.
     StaleCopy,
+    /// A partition is handed over to a member that has not said that it is ready.
+    HandOverUnready,
+    /// GRP-1: a partition is given to its receiver while its owner still has it.
+    TakeWhileOwned,
+    /// A partition on its way goes on, though balance does not need it any more.
+    MoveTooMany,
 }
 
 #[cfg(test)]
