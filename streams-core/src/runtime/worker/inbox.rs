@@ -147,6 +147,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             // Lost, or never begun: nothing of it is in a transaction.
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         };
+        // It was to be ours, and is a copy still: it goes without a word, as copies do.
+        if matches!(task.state, TaskState::Warm(_)) {
+            self.forget(partition);
+            return (self.parts.report)(FromWorker::Drained(partition.clone()));
+        }
         let id = task.id;
         if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) {
             self.parts.callbacks.will_revoke(partition);

@@ -2,8 +2,8 @@
 //! Nothing is doubled; and each bug that would let it happen is caught.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
@@ -81,6 +81,8 @@ struct World {
     cluster: Cluster,
     clock: Still,
     at: TopicPartition,
+    /// The callbacks that were called, of all members.
+    called: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl World {
@@ -89,12 +91,19 @@ impl World {
         for topic in [TOPIC, CHANGELOG, "out"] {
             cluster.lock().make_topic(topic);
         }
-        Self { cluster, clock: Still(Instant::now()), at: TopicPartition::new(TOPIC, 0) }
+        let (clock, at) = (Still(Instant::now()), TopicPartition::new(TOPIC, 0));
+        Self { cluster, clock, at, called: Arc::default() }
     }
 
     fn member(&self, name: &'static str) -> Member {
         let builder = counter::Source::builder().bootstrap("memory:1").group("g").topic(TOPIC);
         let builder = builder.changelog(CHANGELOG).check().expect("settings");
+        let call = |name| {
+            let called = Arc::clone(&self.called);
+            move |_: &TopicPartition| called.lock().expect("no panic").push(name)
+        };
+        let builder = builder.on_assigned(call("assigned")).on_activated(call("activated"));
+        let builder = builder.on_will_revoke(call("will revoke")).on_revoked(call("revoked"));
         let (mailbox, inbox) = Mailbox::new();
         let (reports, from_worker) = channel();
         let (producers, fetchers) = (self.cluster.clone(), self.cluster.clone());
@@ -288,4 +297,25 @@ fn a_copy_that_is_forgotten_is_closed() {
     world.settle(&mut b);
     assert!(b.worker.warm_partitions().is_empty());
     assert!(b.worker.restorer.is_none(), "and nobody reads its changelog");
+}
+
+/// It was given to us, and taken away again before we knew where it goes on.
+#[test]
+fn a_copy_that_never_became_ours_is_closed_without_a_word() {
+    let world = World::new();
+    let mut b = world.member("b");
+    b.mailbox.send(ToWorker::Warm(world.at.clone(), (0, 0)));
+    world.settle(&mut b);
+    b.mailbox.send(ToWorker::Revoke(world.at.clone()));
+    let said = world.settle(&mut b);
+    assert!(said.iter().any(|said| matches!(said, FromWorker::Drained(_))), "{said:?}");
+    assert!(b.worker.warm_partitions().is_empty());
+    assert_eq!(*world.called.lock().expect("no panic"), [""; 0], "it was not assigned");
+    world.generation(&b, "b");
+    world.assign(&b);
+    world.settle(&mut b);
+    b.mailbox.send(ToWorker::Revoke(world.at.clone()));
+    world.settle(&mut b);
+    let life = ["assigned", "activated", "will revoke", "revoked"];
+    assert_eq!(*world.called.lock().expect("no panic"), life);
 }
