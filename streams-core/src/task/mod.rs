@@ -159,9 +159,11 @@ impl WarmCopy {
         (end - self.restore.position).max(0)
     }
 
-    /// Whether it has just become ready: that is said once.
+    /// Whether it has just become ready: that is said once. However little there is to read, some of
+    /// it has been: one that can't be made shows it before its owner is asked to give it up.
     pub fn becomes_ready(&mut self, end: Option<i64>) -> bool {
-        let becomes = !self.ready && self.lag(end) < WARM_LAG_MAX;
+        let has_read = self.at_end || self.restore.records > 0;
+        let becomes = !self.ready && has_read && self.lag(end) < WARM_LAG_MAX;
         self.ready |= becomes;
         becomes
     }
@@ -323,6 +325,18 @@ mod tests {
         let rest = copy.take(now, 4_203);
         assert_eq!((rest.position(), rest.records(), rest.is_done()), (4_201, 1, false));
         assert!(copy.take(now, 4_201).is_done());
+    }
+
+    #[test]
+    fn a_warm_copy_of_a_short_changelog_is_ready_once_something_was_read() {
+        let mut copy = WarmCopy::new(Instant::now(), 0, 10);
+        assert!(!copy.becomes_ready(Some(10)), "it may be one that can't be made");
+        copy.applied(0, 5);
+        assert!(copy.becomes_ready(Some(10)));
+        let mut hidden = WarmCopy::new(Instant::now(), 0, 10);
+        hidden.reached_end();
+        assert!(hidden.becomes_ready(Some(10)), "there are no records in it");
+        assert!(WarmCopy::new(Instant::now(), 7, 7).becomes_ready(None), "nor here");
     }
 
     #[test]

@@ -60,9 +60,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         tracing::warn!(partition = %at, %error, "no warm copy");
+        // First: to end its reader takes a while, in which the owner could be asked to give it up.
+        (self.parts.report)(FromWorker::WarmFailed(at, error.to_string()));
         self.end_restore(partition);
         self.close(partition);
-        (self.parts.report)(FromWorker::WarmFailed(at, error.to_string()));
     }
 
     /// The copy becomes ours. Returns what it still has to read, if there is a copy.
