@@ -78,8 +78,10 @@ pub(super) fn plan<'m>(
     let metas: Vec<MemberMeta> = members.iter().map(|(id, member)| meta(id, member)).collect();
     let active: Vec<bool> = metas.iter().map(|m| m.status == MemberStatus::Active).collect();
     let owners: Vec<Option<usize>> = (0..model.units()).map(|unit| model.owner(unit)).collect();
-    let copies = copies(&model, &metas, &owners, &active);
     let failed = failed(&model, &metas);
+    let mut copies = copies(&model, &metas, &owners, &active);
+    // One that is tried again, where it has just failed, does not count before it is ready.
+    copies.retain(|copy| copy.is_ready || !failed.contains(&(copy.unit, copy.member)));
     let mut plan = Plan {
         homes: owners.clone(),
         drained: vec![false; model.members()],
