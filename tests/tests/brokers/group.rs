@@ -119,7 +119,7 @@ pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
 }
 
 /// Waits until a member says that it is at work.
-fn await_active(member: &Program, partitions: usize) -> Result<()> {
+pub(crate) fn await_active(member: &Program, partitions: usize) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let active = || member.stderr().lines().filter(|line| line.contains(" active ")).count();
     while active() < partitions {

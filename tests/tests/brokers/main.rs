@@ -6,6 +6,7 @@
 mod contacts;
 mod faults;
 mod group;
+mod leave;
 mod migration;
 mod running_totals;
 
@@ -46,6 +47,8 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
     ("a_live_group_of_java_moves_here_and_back", Needs::Java, migration::cooperative_sticky),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
+    ("a_second_signal_ends_a_drain", Needs::Nothing, leave::second_signal),
+    ("a_leave_timeout_ends_a_drain", Needs::Nothing, leave::leave_timeout),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
 

@@ -52,6 +52,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             ToWorker::Stop => {
                 self.stopping = true;
+                self.pool.handle(now, Event::ReleaseCommits);
                 self.forget_all();
                 let all: Vec<_> =
                     self.tasks.values().map(|t| t.topic_partition().clone()).collect();
