@@ -1,0 +1,7 @@
+//! Several members of a group in one process, on the embedded broker: what an application is told
+//! of its partitions, copies that can't be made, and ends that can't wait.
+
+mod app;
+mod callbacks;
+mod leaving;
+mod warm_failed;
