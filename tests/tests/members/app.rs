@@ -248,7 +248,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(name: &str, partitions: i32) -> anyhow::Result<Self> {
-        let broker = Broker::builder().topic(&format!("{name}-in"), partitions).start()?;
+        let broker = Broker::builder().topic(format!("{name}-in"), partitions).start()?;
         let app = Arc::new(App {
             output: Topic::named(format!("{name}-out")),
             stays_incomplete: AtomicBool::new(false),

@@ -97,15 +97,16 @@ fn a_drain_ends_with_the_leave_timeout() -> Result<()> {
 
 #[test]
 fn a_drain_ends_when_it_is_asked_for_again() -> Result<()> {
-    let asks: [(&str, fn(&RunningSource<sound::Source>)); 2] =
-        [("stop-twice", RunningSource::stop), ("stop-and-now", RunningSource::stop_now)];
-    for (name, ask_again) in asks {
+    for name in ["stop-twice", "stop-and-now"] {
         let setup = setup(name)?;
         let (first, slow, closed) = first_and_slow(&setup, PATIENCE)?;
         first.stop();
         std::thread::sleep(Duration::from_millis(500));
         ensure!(first.active_partitions().len() == PARTITIONS, "{name}: it goes on until then");
-        ask_again(&first);
+        match name {
+            "stop-twice" => first.stop(),
+            _ => first.stop_now(),
+        }
         let took = ended(first)?;
         ensure!(took < AT_ONCE, "{name}: {took:?}");
         ensure!(setup.open_offsets()? == 0, "{name}: a transaction is left open");
