@@ -159,8 +159,8 @@ impl WarmCopy {
         (end - self.restore.position).max(0)
     }
 
-    /// Whether it has just become ready: that is said once. However little there is to read, some of
-    /// it has been: one that can't be made shows it before its owner is asked to give it up.
+    /// Whether it has just become ready: that is said once. However little there is to read, some
+    /// of it has been: one that can't be made shows it before its owner is asked to give it up.
     pub fn becomes_ready(&mut self, end: Option<i64>) -> bool {
         let has_read = self.at_end || self.restore.records > 0;
         let becomes = !self.ready && has_read && self.lag(end) < WARM_LAG_MAX;
