@@ -30,7 +30,6 @@ use streams_tests::workload::{Workload, now_us};
 const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 8;
 const IDS: u64 = 200;
-/// A JVM that was just started compiles.
 const WARM_UP: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(8);
 /// Between two changes, so that one is over before the next.
@@ -46,6 +45,10 @@ struct Args {
     /// Records before, each a changelog record of its own key's.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
+    /// Records of another application before that, at twice the rate: a JVM that was just started
+    /// compiles.
+    #[arg(long, default_value_t = 200_000)]
+    warm_up: u64,
     /// Records a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
@@ -115,18 +118,25 @@ impl Run<'_> {
         Ok(member)
     }
 
-    /// Fills the changelog, then lets members come and go. Returns the table's row.
-    fn run(&self) -> Result<Vec<f64>> {
+    /// A member that has worked through so many records, and who reads what it wrote.
+    fn fill(&self, before: &Workload) -> Result<(Program, Observer)> {
         let topics = ["in", "out", "changelog"].map(|kind| self.topic(kind));
         let topics: Vec<(&str, i32)> = topics.iter().map(|t| (t.as_str(), PARTITIONS)).collect();
         create_topics(self.bootstrap, &topics)?;
+        let observer = Observer::start(self.bootstrap, &self.topic("out"))?;
+        let member = self.join(8)?;
+        before.send(self.bootstrap, &self.topic("in"))?;
+        let filled = usize::try_from(before.records)?;
+        observer.wait_for(filled, PATIENCE).with_context(|| member.stderr())?;
+        Ok((member, observer))
+    }
+
+    /// Fills the changelog, then lets members come and go. Returns the table's row.
+    fn run(&self) -> Result<Vec<f64>> {
         let Args { records, rate, seconds, .. } = *self.args;
         let before = Workload { records, ids: records.max(1), rate: 0, seed: 1 };
-        before.send(self.bootstrap, &self.topic("in"))?;
-        let observer = Observer::start(self.bootstrap, &self.topic("out"))?;
-        let mut first = self.join(8)?;
+        let (mut first, observer) = self.fill(&before)?;
         let filled = usize::try_from(records)?;
-        observer.wait_for(filled, PATIENCE).with_context(|| first.stderr())?;
         let load = Workload { records: rate * seconds, ids: IDS, rate, seed: 1 };
         let (sent, to, input) = (load.clone(), self.bootstrap.to_owned(), self.topic("in"));
         let sender = std::thread::spawn(move || sent.send(&to, &input));
@@ -259,6 +269,12 @@ fn main() -> Result<()> {
         On::Embedded => TestBroker::embedded()?,
     };
     let bootstrap = broker.bootstrap();
+    let named = |place: usize, way| {
+        let name = format!("rebalance-{place}-{}", std::process::id());
+        Run { args: &args, bootstrap: &bootstrap, name, way }
+    };
+    let warm_up = Workload { records: args.warm_up, ids: IDS, rate: 2 * args.rate, seed: 1 };
+    named(WAYS.len(), WAYS[0]).fill(&warm_up)?.0.stop(PATIENCE)?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{:?}, {} records before; load before: {}", args.broker, args.records, load.trim());
     println!(
@@ -272,8 +288,7 @@ fn main() -> Result<()> {
         if args.only.is_some_and(|only| only != place) {
             continue;
         }
-        let name = format!("rebalance-{place}-{}", std::process::id());
-        let run = Run { args: &args, bootstrap: &bootstrap, name, way };
+        let run = named(place, way);
         let figures = run.run().with_context(|| run.name.clone())?;
         let row: Vec<String> = figures.iter().map(|figure| format!("{figure:.1}")).collect();
         println!("| {}, {} | {} |", way.assignor, way.standby, row.join(" | "));

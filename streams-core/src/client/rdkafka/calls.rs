@@ -9,9 +9,7 @@
 //! the producer is given up, and another one is made; the broker fences the first.
 //!
 //! *`abort_transaction`, with somebody who polls.* It purges what is queued, waits until what is on
-//! its way is acknowledged, and goes on when all of that is reported, to whoever polls. (A purge
-//! before it would leave a gap in the numbers of the records, and the next transaction would fail
-//! for that: `skipped sequence numbers`.)
+//! its way is acknowledged, and goes on when all of that is reported, to whoever polls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};

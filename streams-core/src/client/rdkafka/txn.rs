@@ -24,6 +24,9 @@ use crate::record::OutputRef;
 /// to the transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
 const FLUSH_STEP: Duration = Duration::from_millis(1);
 
+/// So long an abort waits until what has been sent is acknowledged.
+const SENT_BEFORE_ABORT: Duration = Duration::from_millis(200);
+
 /// A transactional producer on librdkafka.
 pub struct RdTxnProducer {
     transactional_id: String,
@@ -253,6 +256,13 @@ impl TxnProducer for RdTxnProducer {
     }
 
     fn abort(&self, timeout: Duration) -> Result<(), TxnError> {
+        // An abort purges requests that are written and not sent, and forgets that their numbers
+        // are used: the next transaction fails for the gap, and getting a new epoch takes 500 ms.
+        let deadline = Instant::now() + timeout.min(SENT_BEFORE_ABORT);
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            ffi::flush(self.producer.client(), FLUSH_STEP);
+            self.serve();
+        }
         self.calls
             .call(Call::Abort, timeout, Some(&|| self.serve()))
             .map_err(|error| self.error(TxnStep::Abort, error))
