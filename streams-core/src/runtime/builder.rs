@@ -596,6 +596,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog: self.changelog_name(),
             start_from: self.start_from,
             take_over: self.take_over(),
+            clients: super::prepare::Clients::default(),
         }
     }
 }

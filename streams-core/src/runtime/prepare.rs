@@ -6,7 +6,7 @@
 //! this, so what needs no order is asked for beside it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::builder::StartFrom;
@@ -20,6 +20,8 @@ use crate::record::TopicPartition;
 /// How long a former owner's open transaction is waited for: longer than the default
 /// `transaction.max.timeout.ms` of a broker, after which it is aborted.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(16 * 60);
+/// One take-over uses two.
+const CLIENTS_MAX: usize = 2;
 const STABLE_POLL: Duration = Duration::from_millis(10);
 const STABLE_POLL_MAX: Duration = Duration::from_millis(250);
 
@@ -32,6 +34,25 @@ pub(crate) struct PrepareSettings {
     pub(crate) changelog: String,
     pub(crate) start_from: StartFrom,
     pub(crate) take_over: TakeOver,
+    pub(crate) clients: Clients,
+}
+
+/// Clients that are connected already: connecting takes as long as the questions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clients(Arc<Mutex<Vec<Admin>>>);
+
+impl Clients {
+    fn take(&self, endpoint: &Endpoint) -> Admin {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Admin::new(endpoint))
+    }
+
+    fn put_back(&self, client: Admin) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < CLIENTS_MAX {
+            kept.push(client);
+        }
+    }
 }
 
 /// Finds out where these partitions of the source go on.
@@ -52,8 +73,8 @@ async fn places(
     settings: &PrepareSettings,
     partitions: &[i32],
 ) -> Result<Vec<Assignment>, SourceError> {
-    let mut admin = Admin::new(&settings.endpoint);
-    let mut beside = Admin::new(&settings.endpoint);
+    let mut admin = settings.clients.take(&settings.endpoint);
+    let mut beside = settings.clients.take(&settings.endpoint);
     let (source, changelog) = (&*settings.source, settings.changelog.as_str());
     let group = settings.group.as_str();
     let raw = Isolation::ReadUncommitted;
@@ -71,6 +92,8 @@ async fn places(
         Ok((low, change_low))
     };
     let ((committed, change_high, high), (low, change_low)) = tokio::try_join!(ordered, unordered)?;
+    settings.clients.put_back(admin);
+    settings.clients.put_back(beside);
     let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);
     partitions
         .iter()
@@ -92,10 +115,11 @@ pub(crate) async fn changelog_ends(
     settings: &PrepareSettings,
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, (i64, i64)>, SourceError> {
-    let mut admin = Admin::new(&settings.endpoint);
+    let mut admin = settings.clients.take(&settings.endpoint);
     let (topic, stable) = (settings.changelog.as_str(), Isolation::ReadCommitted);
     let low = admin.offsets(topic, partitions, OffsetAt::Earliest, stable).await?;
     let high = admin.offsets(topic, partitions, OffsetAt::Latest, stable).await?;
+    settings.clients.put_back(admin);
     let ends = low.into_iter().zip(high.into_values());
     Ok(ends.map(|((partition, low), high)| (partition, (low, high))).collect())
 }

@@ -29,7 +29,8 @@
 //! that generation (GRP-1).
 //!
 //! *Heartbeats* come fast after a rebalance, and slower by and by: what is given up is given on in
-//! another one that follows at once, and the moved partition stands still until all have heard.
+//! another one that follows at once, and the moved partition stands still until all have heard. If
+//! the plan says that one has been given up, they don't get slower for a second.
 //!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
@@ -66,6 +67,9 @@ const JOIN_PATIENCE_MIN: Duration = Duration::from_millis(2);
 const JOIN_PATIENCE_MAX: Duration = Duration::from_millis(20);
 /// The first heartbeat after a rebalance.
 const HEARTBEAT_FIRST: Duration = Duration::from_millis(5);
+/// While a partition is on its way, and for how long that is believed.
+const HEARTBEAT_IN_MOVE: Duration = Duration::from_millis(10);
+const MOVE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -143,6 +147,8 @@ pub struct Member {
     called: bool,
     /// There were others when the generation began.
     has_peers: bool,
+    /// A partition was given up then, and is given on in the next one.
+    in_move: bool,
     /// What the last heartbeat took.
     round_trip: Duration,
     asked_at: Instant,
@@ -176,6 +182,7 @@ impl Member {
             rejoin_at: None,
             called: false,
             has_peers: false,
+            in_move: false,
             round_trip: JOIN_PATIENCE_MAX,
             asked_at: now,
             settled_at: now,
@@ -508,16 +515,6 @@ impl Member {
         }
     }
 
-    fn standing_to_leave(&self) -> Generation {
-        let text = |text: &String| Arc::from(text.as_str());
-        self.generation.clone().unwrap_or_else(|| Generation {
-            group_id: text(&self.config.group_id),
-            member_id: text(&self.member_id),
-            generation_id: -1,
-            instance_id: self.config.instance_id.as_ref().map(text),
-        })
-    }
-
     fn contact(&mut self, at: Instant) {
         self.last_contact = Some(self.last_contact.map_or(at, |before| before.max(at)));
         self.backoff = BACKOFF_MIN;
@@ -607,8 +604,12 @@ impl Member {
 
     /// Until the next heartbeat: about half as long as the generation is old.
     fn rest(&mut self, now: Instant) {
-        let longest = self.config.heartbeat_interval;
-        let wait = ((now - self.settled_at) / 2).clamp(HEARTBEAT_FIRST.min(longest), longest);
+        let age = now - self.settled_at;
+        let longest = match self.in_move && age < MOVE_MAX {
+            true => self.config.heartbeat_interval.min(HEARTBEAT_IN_MOVE),
+            false => self.config.heartbeat_interval,
+        };
+        let wait = (age / 2).clamp(HEARTBEAT_FIRST.min(longest), longest);
         let heartbeat_at = now + wait;
         self.state = State::Stable { heartbeat_at, asked: false, held: None };
     }
@@ -643,6 +644,7 @@ impl Member {
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
         self.has_peers = !view.is_partial && view.members.len() > 1;
+        self.in_move = !view.unowned.is_empty();
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
         self.events.push_back(GroupEvent::View(Box::new(view)));
         let moves_away = self.assignor == Some(Assignor::IncrCoop);

@@ -1,5 +1,6 @@
 //! What the member says of itself when it joins.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use super::Member;
 use crate::group::assignor::{Assignor, Subscription};
 use crate::group::user_data::MemberMeta;
 use crate::group::view::MemberStatus;
-use crate::group::{JoinRequest, Partitions};
+use crate::group::{Generation, JoinRequest, Partitions};
 
 impl Member {
     /// What we tell the leader of `incr_coop`.
@@ -57,5 +58,16 @@ impl Member {
             rebalance_timeout: self.config.rebalance_timeout,
             protocols: self.config.assignors.iter().map(protocol).collect(),
         }
+    }
+
+    /// Also of one that has an id, and no generation.
+    pub(super) fn standing_to_leave(&self) -> Generation {
+        let text = |text: &String| Arc::from(text.as_str());
+        self.generation.clone().unwrap_or_else(|| Generation {
+            group_id: text(&self.config.group_id),
+            member_id: text(&self.member_id),
+            generation_id: -1,
+            instance_id: self.config.instance_id.as_ref().map(text),
+        })
     }
 }

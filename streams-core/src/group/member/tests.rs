@@ -101,6 +101,16 @@ impl Bench {
         self.synced(assigned, &told(warm, false))
     }
 
+    /// A generation in which a partition was given up.
+    fn join_again_in_move(&mut self) {
+        self.heartbeat(27);
+        self.join_request();
+        self.joined(2);
+        let unowned = parts(&[1]);
+        let view = GroupView { generation: 2, unowned, ..GroupView::default() };
+        self.synced(&[0], &Instructions { view: Some(view), ..told(&[], false) });
+    }
+
     #[track_caller]
     fn heartbeat(&mut self, code: i16) {
         self.now += Duration::from_millis(150);
@@ -411,16 +421,24 @@ fn who_begins_a_rebalance_holds_nothing() {
 #[test]
 fn heartbeats_come_fast_after_a_rebalance() {
     let mut bench = Bench::new();
+    let waits = |bench: &mut Bench, count: usize| {
+        let wait = |_| {
+            let (at, before) = (bench.member.poll_timeout().unwrap(), bench.now);
+            bench.now = at;
+            assert!(matches!(bench.request(), Some(GroupRequest::Heartbeat { .. })));
+            bench.reply(GroupReply::Heartbeat { code: 0 });
+            (at - before).as_millis()
+        };
+        (0..count).map(wait).collect::<Vec<_>>()
+    };
     bench.join(1, &[0], &[]);
-    let mut waits = Vec::new();
-    for _ in 0..13 {
-        let at = bench.member.poll_timeout().unwrap();
-        waits.push((at - bench.now).as_millis());
-        bench.now = at;
-        assert!(matches!(bench.request(), Some(GroupRequest::Heartbeat { .. })));
-        bench.reply(GroupReply::Heartbeat { code: 0 });
-    }
-    assert_eq!(waits, [5, 5, 5, 7, 11, 16, 25, 37, 56, 85, 128, 150, 150]);
+    let waits_at_rest = waits(&mut bench, 13);
+    bench.join_again_in_move();
+    let waits_in_move = waits(&mut bench, 110);
+    assert_eq!(waits_in_move[..5], [5, 5, 5, 7, 10]);
+    assert_eq!(waits_in_move[5..100], [10; 95]);
+    assert_eq!(waits_in_move[109], 150, "a move that does not end is forgotten");
+    assert_eq!(waits_at_rest, [5, 5, 5, 7, 11, 16, 25, 37, 56, 85, 128, 150, 150]);
 }
 
 /// What a heartbeat's error does to a member that has a partition.
