@@ -146,7 +146,9 @@ impl Run<'_> {
         let moving_us = now_us();
         let mut second = self.join(4)?;
         let mut third = self.join(2)?;
-        std::thread::sleep(PAUSE);
+        let three_us = now_us();
+        std::thread::sleep(PAUSE + STEADY);
+        let leaving_us = now_us();
         first.stop(PATIENCE).with_context(|| first.stderr())?;
         second.stop(PATIENCE).with_context(|| second.stderr())?;
         let moved_us = now_us();
@@ -172,11 +174,16 @@ impl Run<'_> {
             member.stop(PATIENCE).with_context(|| member.stderr())?;
         }
         let during = |from: i64, to: i64| latencies(&seen[filled..], from, to);
-        let (steady, moving) = (during(steady_us, moving_us), during(moving_us, moved_us));
+        let (steady, three) = (during(steady_us, moving_us), during(three_us, leaving_us));
+        let mut moving = during(moving_us, three_us);
+        moving.extend(during(leaving_us, moved_us));
+        moving.sort_by(f64::total_cmp);
         let crash = during(killed_us - 1_000_000, i64::MAX);
         Ok(vec![
             quantile(&steady, 0.5),
             quantile(&steady, 0.99),
+            quantile(&three, 0.5),
+            quantile(&three, 0.99),
             quantile(&moving, 0.5),
             quantile(&moving, 0.99),
             quantile(&moving, 0.99) / quantile(&steady, 0.99),
@@ -278,9 +285,9 @@ fn main() -> Result<()> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{:?}, {} records before; load before: {}", args.broker, args.records, load.trim());
     println!(
-        "\n| assignor, standbys | steady p50 ms | steady p99 | moves p50 | moves p99 | ratio | \
-         longest pause, moves | longest pause, SIGKILL (session {}) |\n\
-         |---|---|---|---|---|---|---|---|",
+        "\n| assignor, standbys | one member, p50 ms | p99 | three, p50 | p99 | moves, p50 | p99 | \
+         p99 of moves by that of one member | longest pause, moves | \
+         longest pause, SIGKILL (session {}) |\n|---|---|---|---|---|---|---|---|---|---|",
         args.session
     );
     let mut last = None;
