@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::Worker;
 use crate::client::{Fetcher, TxnProducer};
-use crate::eos::StopReason;
+use crate::eos::{Event, StopReason};
 use crate::error::{Disposition, TxnError, TxnStep};
 use crate::handler::EventSource;
 use crate::runtime::slot::SlotCommand;
@@ -41,6 +41,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if is_late && error.step == TxnStep::SendOffsets && disposition == Disposition::Abort {
             // That others were waited for, and this was tried meanwhile, is what costs least.
             tracing::debug!(worker, %error, "the generation changed under a commit");
+            // The next one's name may be long in coming, and until then all would be refused. One
+            // that stops does not wait for it: its events are the next owner's.
+            if self.rejoining && !self.stopping {
+                self.pool.handle(now, Event::HoldCommits);
+            }
         } else {
             tracing::warn!(worker, ?disposition, %error, "transaction step failed");
         }

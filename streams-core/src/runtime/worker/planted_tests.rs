@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
 use crate::eos::Snapshot;
@@ -241,6 +241,31 @@ fn hand_over() -> Vec<u64> {
     world.send();
     world.settle(&mut b);
     world.counts()
+}
+
+/// The reply to its JoinGroup does not come, and the group is in another generation already.
+#[test]
+fn a_member_that_misses_a_generation_tries_one_commit_and_waits() {
+    let mut world = World::new();
+    let mut a = world.member("a");
+    world.settle(&mut a);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.send();
+    world.settle(&mut a);
+    a.mailbox.send(ToWorker::Hold);
+    a.mailbox.send(ToWorker::Release);
+    let missed = world.cluster.lock().next_generation();
+    world.send();
+    for _ in 0..100 {
+        world.settle(&mut a);
+        world.clock.0 += Duration::from_secs(2);
+    }
+    assert_eq!(world.counts(), [1], "EOS-7: generation {missed} is another one");
+    assert!(!a.worker.failed, "twenty aborts in a row would have stopped it");
+    world.generation(&a, "a");
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1, 2]);
 }
 
 fn with(bug: Bug, run: impl FnOnce() -> Vec<u64>) -> Vec<u64> {
