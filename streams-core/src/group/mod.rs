@@ -173,8 +173,9 @@ pub enum GroupEvent {
     /// A JoinGroup is about to be sent, and the generation will change: begin no commit until
     /// `Waiting`, `Begun` or `Lost`, and say when none is on its way ([`GroupCommand::Held`]).
     Rejoining,
-    /// Other members are waited for, and the generation goes on: commit. A commit that is on its
-    /// way when the last one comes is refused (ILLEGAL_GENERATION), and its events are replayed.
+    /// JoinGroup goes out, and other members are waited for: commit, for the generation goes on. A
+    /// commit that is on its way when the last one comes is refused (ILLEGAL_GENERATION), and its
+    /// events are replayed.
     Waiting,
     /// The generation is another one, and what we had in the one before is still ours: commit.
     /// `Joined` follows, and says what is assigned and revoked.

@@ -211,6 +211,8 @@ impl Member {
             State::Rejoin { from } if now >= *from => {
                 let calls_others = self.has_peers && !self.called;
                 if self.owned.is_empty() || calls_others {
+                    let commits = !self.owned.is_empty();
+                    self.events.extend(commits.then_some(GroupEvent::Waiting));
                     return Some(self.join(now, None));
                 }
                 self.state = State::Holding { until: now + HOLD_MAX };

@@ -410,7 +410,7 @@ fn who_begins_a_rebalance_holds_nothing() {
     bench.member.warmed(bench.now, &parts(&[2]));
     bench.wait(WARMED_DELAY);
     bench.join_request();
-    assert_eq!(bench.events(), [], "the others have not heard of it");
+    assert_eq!(bench.events(), [GroupEvent::Waiting], "the others have not heard of it");
     bench.joined(3);
     bench.synced(&[0], &instructions);
     bench.heartbeat(27);

@@ -41,7 +41,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 (self.holding, self.rejoining) = (true, true);
                 self.pool.handle(now, Event::HoldCommits);
             }
-            ToWorker::Release => self.pool.handle(now, Event::ReleaseCommits),
+            ToWorker::Release => {
+                self.rejoining = true;
+                self.pool.handle(now, Event::ReleaseCommits);
+            }
             ToWorker::Generation(generation) => {
                 self.generation = Some(generation);
                 self.rejoining = false;

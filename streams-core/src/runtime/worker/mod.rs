@@ -62,7 +62,7 @@ pub(crate) enum ToWorker<S: 'static, P> {
     LoseAll,
     /// The generation is about to change: begin no commit.
     Hold,
-    /// It goes on for now: commit.
+    /// It changes when others have joined: commit until then.
     Release,
     /// The generation is known.
     Generation(Generation),

@@ -253,7 +253,6 @@ fn a_member_that_misses_a_generation_tries_one_commit_and_waits() {
     world.assign(&a);
     world.send();
     world.settle(&mut a);
-    a.mailbox.send(ToWorker::Hold);
     a.mailbox.send(ToWorker::Release);
     let missed = world.cluster.lock().next_generation();
     world.send();
