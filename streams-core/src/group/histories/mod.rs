@@ -7,7 +7,9 @@
 //!
 //! Bugs that are planted in the assignor are found out by the same histories.
 //!
-//! `STREAMS_HISTORIES=10000` sets how many; `STREAMS_HISTORY=<seed>` runs a single one.
+//! `STREAMS_HISTORIES=10000` sets how many, as the gate does: that found a move too many, a copy
+//! that was tried again before the leader knew that it had failed, and a session that was counted
+//! too long. `STREAMS_HISTORY=<seed>` runs a single one.
 
 mod check;
 mod coordinator;
@@ -25,9 +27,6 @@ use super::user_data::{Instructions, MemberMeta, encode_instructions};
 use crate::planted::{self, Bug};
 
 const HISTORIES_DEFAULT: u64 = 100;
-/// Of ten thousand: a move too many, a copy that was tried again before the leader knew that it had
-/// failed, and a session that was counted too long.
-const ONCE_BROKEN: [u64; 3] = [307, 3_536, 5_716];
 const MEMBERS_MAX: usize = 7;
 /// A group that joins again after this time has not settled: a failure is forgotten after 30 s.
 const QUIET: Duration = Duration::from_secs(45);
@@ -43,7 +42,7 @@ fn grp1_grp2_grp3_grp4_hold_through_random_histories() {
         Some(seed) => vec![seed],
         None => {
             let histories = number("STREAMS_HISTORIES").unwrap_or(HISTORIES_DEFAULT);
-            (0..histories).chain(ONCE_BROKEN).collect()
+            (0..histories).collect()
         }
     };
     let mut joins = 0;
