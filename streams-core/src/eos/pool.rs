@@ -208,6 +208,10 @@ impl Pool {
         if self.mode != Mode::Running || self.resume_at.is_some_and(|at| now < at) {
             return Offer::Full;
         }
+        // EOS-3: what has been fetched so far comes after what is to be processed again.
+        if self.commands.iter().any(|command| matches!(command, Command::Rewind { .. })) {
+            return Offer::Full;
+        }
         self.resume_at = None;
         match self.txns.back() {
             Some(txn) if txn.state == TxnState::Open => {

@@ -497,6 +497,22 @@ fn eos7_commits_wait_while_the_generation_changes() {
     assert!(commands(&mut pool).iter().any(commits));
 }
 
+/// However late it is looked at.
+#[test]
+fn eos3_nothing_begins_before_a_rewind_is_carried_out() {
+    let (mut pool, now) = pool();
+    event(&mut pool, now, 0, 1, true);
+    pool.advance(now, false);
+    let txn = TxnSeq(0);
+    pool.handle(now, Event::Failed { txn, disposition: Disposition::Abort });
+    commands(&mut pool);
+    pool.handle(now, Event::Aborted { slot: 0 });
+    let later = now + Duration::from_secs(60);
+    assert_eq!(pool.offer(later), Offer::Full, "the fetcher is past what was undone");
+    assert!(matches!(commands(&mut pool)[..], [Command::Rewind { .. }]));
+    assert!(matches!(pool.offer(later), Offer::Join { .. }));
+}
+
 #[test]
 fn a_lost_reply_is_asked_for_before_anything_is_undone() {
     let (mut pool, now) = pool();

@@ -67,8 +67,9 @@ const JOIN_PATIENCE_MIN: Duration = Duration::from_millis(2);
 const JOIN_PATIENCE_MAX: Duration = Duration::from_millis(20);
 /// The first heartbeat after a rebalance.
 const HEARTBEAT_FIRST: Duration = Duration::from_millis(5);
-/// While a partition is on its way, and for how long that is believed.
-const HEARTBEAT_IN_MOVE: Duration = Duration::from_millis(10);
+/// While a partition is on its way, for each member: the coordinator gets no more from many.
+const HEARTBEAT_IN_MOVE: Duration = Duration::from_micros(500);
+/// So long it is believed that one is on its way.
 const MOVE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +146,8 @@ pub struct Member {
     rejoin_at: Option<Instant>,
     /// The coordinator has said that a rebalance has begun.
     called: bool,
-    /// There were others when the generation began.
-    has_peers: bool,
+    /// How many members the generation began with; none if the plan does not say.
+    members: u32,
     /// A partition was given up then, and is given on in the next one.
     in_move: bool,
     /// What the last heartbeat took.
@@ -181,7 +182,7 @@ impl Member {
             planned: None,
             rejoin_at: None,
             called: false,
-            has_peers: false,
+            members: 0,
             in_move: false,
             round_trip: JOIN_PATIENCE_MAX,
             asked_at: now,
@@ -209,7 +210,7 @@ impl Member {
                 Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
             }
             State::Rejoin { from } if now >= *from => {
-                let calls_others = self.has_peers && !self.called;
+                let calls_others = self.members > 1 && !self.called;
                 if self.owned.is_empty() || calls_others {
                     let commits = !self.owned.is_empty();
                     self.events.extend(commits.then_some(GroupEvent::Waiting));
@@ -608,9 +609,10 @@ impl Member {
     fn rest(&mut self, now: Instant) {
         let age = now - self.settled_at;
         let longest = match self.in_move && age < MOVE_MAX {
-            true => self.config.heartbeat_interval.min(HEARTBEAT_IN_MOVE),
-            false => self.config.heartbeat_interval,
+            true => (HEARTBEAT_IN_MOVE * self.members).max(HEARTBEAT_FIRST),
+            false => Duration::MAX,
         };
+        let longest = longest.min(self.config.heartbeat_interval);
         let wait = (age / 2).clamp(HEARTBEAT_FIRST.min(longest), longest);
         let heartbeat_at = now + wait;
         self.state = State::Stable { heartbeat_at, asked: false, held: None };
@@ -645,8 +647,9 @@ impl Member {
         self.copies.follow(now, &instructions, &owned, &self.told);
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
-        self.has_peers = !view.is_partial && view.members.len() > 1;
-        self.in_move = !view.unowned.is_empty();
+        let members = u32::try_from(view.members.len()).unwrap_or(u32::MAX);
+        self.members = if view.is_partial { 0 } else { members };
+        self.in_move = !view.is_partial && !view.unowned.is_empty();
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
         self.events.push_back(GroupEvent::View(Box::new(view)));
         let moves_away = self.assignor == Some(Assignor::IncrCoop);

@@ -107,7 +107,8 @@ impl Bench {
         self.join_request();
         self.joined(2);
         let unowned = parts(&[1]);
-        let view = GroupView { generation: 2, unowned, ..GroupView::default() };
+        let members = (0..20).map(|n| (format!("m{n}"), MemberView::default())).collect();
+        let view = GroupView { generation: 2, members, unowned, ..GroupView::default() };
         self.synced(&[0], &Instructions { view: Some(view), ..told(&[], false) });
     }
 
