@@ -25,8 +25,8 @@
 //! Otherwise a commit of generation 3 could be on its way when JoinGroup, the last one that the
 //! group waits for, begins generation 4: it is refused, and its events are processed again. While
 //! others are waited for this can happen all the same, and costs less than to commit nothing for so
-//! long; who begins a rebalance knows that from the first. What we own we still own when the reply comes: we claimed it, so nobody else gets it in
-//! that generation (GRP-1).
+//! long; who begins a rebalance knows it from the first. What we own we still own when the reply
+//! comes: we claimed it, so nobody else gets it in that generation (GRP-1).
 //!
 //! *Heartbeats* come fast after a rebalance, and slower by and by: what is given up is given on in
 //! another one that follows at once, and the moved partition stands still until all have heard. If
