@@ -237,8 +237,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     }
 
     /// The longest time between two heartbeats: until then a member may not hear that another one
-    /// joins or leaves. By default 150 ms. After a rebalance they come sooner, from 5 ms on, because
-    /// another one may follow, for which moved partitions wait.
+    /// joins or leaves. By default 150 ms. After a rebalance they come sooner, from 5 ms on,
+    /// because another one may follow, for which moved partitions wait.
     #[must_use]
     pub const fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.group.heartbeat_interval = interval;
