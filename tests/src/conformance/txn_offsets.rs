@@ -169,6 +169,7 @@ fn while_others_are_waited_for(ctx: &mut Ctx) -> Result<()> {
     let (mut first, mut second) = pair(ctx, &group)?;
     let old = second.generation;
     ctx.add_offsets("add", &producer, &group)?;
+    second.protocols[0].1 = "other".to_owned();
     second.send_join()?;
     await_rebalance(ctx, &first)?;
     let at = (topic.as_str(), 0, 5);
