@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use streams_benches::measure::{cpu_seconds, median, memory_mib, quantile};
+use streams_benches::reader;
 use streams_tests::broker::{create_topics, delete_topic};
 use streams_tests::kafka::Kafka;
 use streams_tests::probe;
@@ -119,17 +120,8 @@ impl Server {
 
     /// Reads records from the beginning.
     fn fetch(&self, topic: &str, records: u32) -> Result<Duration> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.bootstrap)
-            .set("group.id", "bench-reader")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.queue.backoff.ms", "1")
-            .create()?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            list.add_partition_offset(topic, partition, Offset::Beginning)?;
-        }
+        let consumer: BaseConsumer = reader::config(&self.bootstrap).create()?;
+        let list = reader::beginning(topic, PARTITIONS)?;
         let begun = Instant::now();
         consumer.assign(&list)?;
         let mut read = 0;

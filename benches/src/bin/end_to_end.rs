@@ -16,8 +16,8 @@ use clap::Parser;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use streams_benches::measure::{cpu_seconds, median, peak_memory_mib, quantile};
+use streams_benches::reader;
 use streams_tests::broker::create_topics;
 use streams_tests::kafka::Kafka;
 use streams_tests::oracle::{Total, check_totals};
@@ -99,19 +99,9 @@ impl Run {
     }
 
     fn reader(&self) -> Result<BaseConsumer> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.bootstrap)
-            .set("group.id", "bench-reader")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.queue.backoff.ms", "1")
-            .set("enable.partition.eof", "true")
-            .create()?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            list.add_partition_offset(&self.topic("out"), partition, Offset::Beginning)?;
-        }
-        consumer.assign(&list)?;
+        let consumer: BaseConsumer =
+            reader::config(&self.bootstrap).set("enable.partition.eof", "true").create()?;
+        consumer.assign(&reader::beginning(&self.topic("out"), PARTITIONS)?)?;
         // A client's own start takes up to a second, and is not what is measured.
         let started = Instant::now();
         let mut ends = 0;

@@ -18,8 +18,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use streams_benches::measure::{median, quantile};
+use streams_benches::reader;
 use streams_tests::broker::{TestBroker, create_topics};
 use streams_tests::kafka::Kafka;
 use streams_tests::observer::{Observer, Seen};
@@ -226,17 +226,9 @@ fn per_second(records: u64, took: Duration) -> f64 {
 
 /// Reads a topic to its end, and drops what it reads.
 fn read_all(bootstrap: &str, topic: &str) -> Result<(u64, Duration)> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "bench-reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .create()?;
-    let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        list.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
+    let consumer: BaseConsumer =
+        reader::config(bootstrap).set("enable.partition.eof", "true").create()?;
+    let list = reader::beginning(topic, PARTITIONS)?;
     let begun = Instant::now();
     consumer.assign(&list)?;
     let (mut read, mut open) = (0, PARTITIONS);
