@@ -57,8 +57,7 @@ impl Copies {
         wanted.extend(instructions.standbys.iter().map(|partition| (partition.clone(), false)));
         wanted.extend(instructions.transitions.iter().map(|partition| (partition.clone(), true)));
         let has_just_failed = |partition: &Partition| {
-            !told.failed.contains_key(partition)
-                && self.failures.get(partition).is_some_and(|failure| now < failure.until)
+            !told.failed.contains_key(partition) && self.is_failing(now, partition)
         };
         wanted.retain(|partition, _| !owned.contains(partition) && !has_just_failed(partition));
         let before = std::mem::take(&mut self.copies);
@@ -88,6 +87,11 @@ impl Copies {
             let failure = Failure { reason: reason.to_owned(), until: now + wait, wait };
             self.failures.insert(partition.clone(), failure);
         }
+    }
+
+    /// Whether it has failed so lately that it is not to be tried here.
+    fn is_failing(&self, now: Instant, partition: &Partition) -> bool {
+        self.failures.get(partition).is_some_and(|failure| now < failure.until)
     }
 
     /// Forgets what failed long ago.
@@ -123,9 +127,7 @@ impl Copies {
             let was_told = told.ready.contains(partition) || told.standby.contains(partition);
             copy.is_transition && copy.is_ready && !was_told
         };
-        let current = |partition: &Partition| {
-            self.failures.get(partition).is_some_and(|failure| now < failure.until)
-        };
+        let current = |partition: &Partition| self.is_failing(now, partition);
         self.copies.iter().any(is_news)
             || self.failures.keys().any(|p| current(p) && !told.failed.contains_key(p))
             || told.failed.keys().any(|partition| !current(partition))
