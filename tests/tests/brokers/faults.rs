@@ -49,9 +49,7 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
     let broker = TestBroker::Kafka(kafka);
     let setting = Setting::new(&broker, "lost")?;
     let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 9 };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
     std::thread::sleep(Duration::from_millis(2_000));
     for api in STEPS {
@@ -74,39 +72,25 @@ pub(crate) fn kafka_restarts() -> Result<()> {
     let broker = TestBroker::Kafka(Kafka::start()?);
     let setting = Setting::new(&broker, "restart")?;
     let workload = Workload { records: 16_000, ids: 200, rate: 1_000, seed: 19 };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
     std::thread::sleep(Duration::from_millis(4_000));
     let TestBroker::Kafka(mut kafka) = broker else {
         unreachable!("it was made so");
     };
     kafka.restart(Duration::from_secs(3))?;
-    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
-    sent.context("sending")?;
-    setting.check(&workload).with_context(|| program.stderr())?;
-    program.stop(PATIENCE)?;
-    setting.check(&workload)?;
-    setting.check_ticks()
+    setting.finish(&workload, sender, &mut program)
 }
 
 pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
     let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 5 };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
     std::thread::sleep(Duration::from_millis(1_500));
     for (api, kind) in FAULTS {
         broker.inject(Fault { api, skip: 3, times: 1, kind })?;
         std::thread::sleep(Duration::from_millis(400));
     }
-    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
-    sent.context("sending")?;
-    setting.check(&workload).with_context(|| program.stderr())?;
-    program.stop(PATIENCE)?;
-    setting.check(&workload)?;
-    setting.check_ticks()
+    setting.finish(&workload, sender, &mut program)
 }

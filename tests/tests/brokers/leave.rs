@@ -37,12 +37,7 @@ fn stuck(
     let ended = then(&mut first).with_context(|| first.stderr());
     second.signal(libc::SIGCONT)?;
     ended?;
-    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
-    sent.context("sending")?;
-    setting.check(&workload).with_context(|| second.stderr())?;
-    second.stop(PATIENCE)?;
-    setting.check(&workload)?;
-    setting.check_ticks()
+    setting.finish(&workload, sender, &mut second)
 }
 
 /// Asks it to end, by a signal.

@@ -10,6 +10,8 @@ use streams_tests::process::{Program, example};
 use streams_tests::workload::{Random, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+/// For the last member of a group.
+const END_PATIENCE: Duration = Duration::from_secs(60);
 /// The session timeout is ten seconds.
 const BEYOND_THE_SESSION: Duration = Duration::from_secs(13);
 const PARTITIONS: i32 = 8;
@@ -55,6 +57,21 @@ impl Setting {
         Program::start(&example("running_totals")?, &arguments)
     }
 
+    /// All is sent, and through; the member ends in good order, and it stays so.
+    pub(crate) fn finish(
+        &self,
+        workload: &Workload,
+        sender: JoinHandle<Result<()>>,
+        member: &mut Program,
+    ) -> Result<()> {
+        let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+        sent.context("sending")?;
+        self.check(workload).with_context(|| member.stderr())?;
+        member.stop(END_PATIENCE)?;
+        self.check(workload)?;
+        self.check_ticks()
+    }
+
     /// Sends the updates on a thread of its own.
     pub(crate) fn send(&self, workload: &Workload) -> JoinHandle<Result<()>> {
         let (workload, bootstrap, input) =
@@ -86,9 +103,7 @@ pub(crate) fn sigkill(broker: &TestBroker, prefix: &str) -> Result<()> {
     let seed = seed();
     let setting = Setting::new(broker, prefix)?;
     let workload = Workload { records: 20_000, ids: 200, rate: 4_000, seed };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut random = Random::new(seed);
     let mut program = setting.start("a")?;
     for _ in 0..3 {
@@ -127,20 +142,13 @@ pub(crate) fn restart(broker: &TestBroker, prefix: &str) -> Result<()> {
 pub(crate) fn two_members(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
     let workload = Workload { records: 12_000, ids: 200, rate: 2_000, seed: 11 };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut first = setting.start("a")?;
     std::thread::sleep(Duration::from_millis(1_500));
     let mut second = setting.start("b")?;
     std::thread::sleep(Duration::from_millis(2_000));
     first.stop(PATIENCE).context("the first member leaves")?;
-    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
-    sent.context("sending")?;
-    setting.check(&workload).with_context(|| second.stderr())?;
-    second.stop(PATIENCE)?;
-    setting.check(&workload)?;
-    setting.check_ticks()
+    setting.finish(&workload, sender, &mut second)
 }
 
 /// EOS-7: a member that is stopped for longer than its session, and comes back, commits nothing of
@@ -148,9 +156,7 @@ pub(crate) fn two_members(broker: &TestBroker, prefix: &str) -> Result<()> {
 pub(crate) fn zombie(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
     let workload = Workload { records: 20_000, ids: 200, rate: 1_000, seed: 13 };
-    let (sent, bootstrap, input) =
-        (workload.clone(), setting.bootstrap.clone(), setting.topic("in"));
-    let sender = std::thread::spawn(move || sent.send(&bootstrap, &input));
+    let sender = setting.send(&workload);
     let mut stopped = setting.start("a")?;
     let mut other = setting.start("b")?;
     std::thread::sleep(Duration::from_millis(3_000));
