@@ -21,16 +21,13 @@
 //! *Commits while a generation changes.* The coordinator takes a commit of the generation that it
 //! is in: the old one as long as it waits for somebody's JoinGroup, the new one from then on, also
 //! before SyncGroup (of a transaction; `ClassicGroup.validateOffsetCommit` in Kafka). So commits
-//! are held only from JoinGroup until it is clear that others are waited for, or until its reply.
+//! are held only from JoinGroup until it is clear that others are waited for who don't come soon,
+//! or until its reply.
 //! Otherwise a commit of generation 3 could be on its way when JoinGroup, the last one that the
 //! group waits for, begins generation 4: it is refused, and its events are processed again. While
 //! others are waited for this can happen all the same, and costs less than to commit nothing for so
-//! long; who begins a rebalance knows it from the first. What we own we still own when the reply
+//! long; who begins a rebalance knows from the first how soon they hear (`pace`). What we own we still own when the reply
 //! comes: we claimed it, so nobody else gets it in that generation (GRP-1).
-//!
-//! *Heartbeats* come fast after a rebalance, and slower by and by: what is given up is given on in
-//! another one that follows at once, and the moved partition stands still until all have heard. If
-//! the plan says that one has been given up, they don't get slower for a second.
 //!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
@@ -38,6 +35,7 @@
 
 mod copies;
 mod errors;
+mod pace;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,6 +46,7 @@ use bytes::Bytes;
 
 use self::copies::Copies;
 use self::errors::{Action, action};
+use self::pace::Pace;
 use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta};
 use super::view::{GroupView, MemberStatus, MemberView, Readiness};
@@ -62,16 +61,6 @@ const WARMED_DELAY: Duration = Duration::from_millis(20);
 /// So long JoinGroup waits for commits that are on their way: longer than one takes, far shorter
 /// than a session. What takes longer is refused, and replayed.
 const HOLD_MAX: Duration = Duration::from_millis(200);
-/// A JoinGroup that takes longer than two heartbeats, within these bounds, waits for others.
-const JOIN_PATIENCE_MIN: Duration = Duration::from_millis(2);
-const JOIN_PATIENCE_MAX: Duration = Duration::from_millis(20);
-/// The first heartbeat after a rebalance.
-const HEARTBEAT_FIRST: Duration = Duration::from_millis(5);
-/// While a partition is on its way, for each member: the coordinator gets no more from many.
-const HEARTBEAT_IN_MOVE: Duration = Duration::from_micros(500);
-/// So long it is believed that one is on its way.
-const MOVE_MAX: Duration = Duration::from_secs(1);
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// No coordinator; one is looked for from then on. With `resume` the generation goes on.
@@ -146,15 +135,8 @@ pub struct Member {
     rejoin_at: Option<Instant>,
     /// The coordinator has said that a rebalance has begun.
     called: bool,
-    /// How many members the generation began with; none if the plan does not say.
-    members: u32,
-    /// A partition was given up then, and is given on in the next one.
-    in_move: bool,
-    /// What the last heartbeat took.
-    round_trip: Duration,
+    pace: Pace,
     asked_at: Instant,
-    /// When the generation's assignment came.
-    settled_at: Instant,
     last_contact: Option<Instant>,
     backoff: Duration,
     random: u64,
@@ -165,6 +147,7 @@ impl Member {
     /// A member that has not joined yet.
     pub fn new(now: Instant, config: GroupConfig) -> Self {
         let random = config.seed | 1;
+        let pace = Pace::new(now, config.heartbeat_interval);
         Self {
             config,
             state: State::Unjoined { from: now, resume: false },
@@ -182,11 +165,8 @@ impl Member {
             planned: None,
             rejoin_at: None,
             called: false,
-            members: 0,
-            in_move: false,
-            round_trip: JOIN_PATIENCE_MAX,
+            pace,
             asked_at: now,
-            settled_at: now,
             last_contact: None,
             backoff: BACKOFF_MIN,
             random,
@@ -210,18 +190,25 @@ impl Member {
                 Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
             }
             State::Rejoin { from } if now >= *from => {
-                let calls_others = self.members > 1 && !self.called;
-                if self.owned.is_empty() || calls_others {
-                    let commits = !self.owned.is_empty();
-                    self.events.extend(commits.then_some(GroupEvent::Waiting));
+                let calls_others = self.pace.has_others() && !self.called;
+                if self.owned.is_empty() {
                     return Some(self.join(now, None));
                 }
-                self.state = State::Holding { until: now + HOLD_MAX };
+                if calls_others && !self.pace.others_hear_soon(now) {
+                    self.events.push_back(GroupEvent::Waiting);
+                    return Some(self.join(now, None));
+                }
                 self.events.push_back(GroupEvent::Rejoining);
+                // A commit that is on its way arrives before others have heard.
+                if calls_others {
+                    let patience = self.pace.join_patience(now);
+                    return Some(self.join(now, Some(now + patience)));
+                }
+                self.state = State::Holding { until: now + HOLD_MAX };
                 None
             }
             State::Holding { until } if now >= *until => {
-                let patience = (2 * self.round_trip).clamp(JOIN_PATIENCE_MIN, JOIN_PATIENCE_MAX);
+                let patience = self.pace.join_patience(now);
                 Some(self.join(now, Some(now + patience)))
             }
             State::Counting { members, asked } if !*asked => {
@@ -397,7 +384,7 @@ impl Member {
             self.events.push_back(GroupEvent::Waiting);
         }
         if let Ok(GroupReply::Heartbeat { .. }) = reply {
-            self.round_trip = now - self.asked_at;
+            self.pace.measured(now - self.asked_at);
         }
         match reply {
             Err(reason) => {
@@ -600,21 +587,13 @@ impl Member {
             return;
         }
         self.contact(self.asked_at);
-        self.settled_at = now;
+        self.pace.settled(now);
         self.rest(now);
         self.follow(now, assignment);
     }
 
-    /// Until the next heartbeat: about half as long as the generation is old.
     fn rest(&mut self, now: Instant) {
-        let age = now - self.settled_at;
-        let longest = match self.in_move && age < MOVE_MAX {
-            true => (HEARTBEAT_IN_MOVE * self.members).max(HEARTBEAT_FIRST),
-            false => Duration::MAX,
-        };
-        let longest = longest.min(self.config.heartbeat_interval);
-        let wait = (age / 2).clamp(HEARTBEAT_FIRST.min(longest), longest);
-        let heartbeat_at = now + wait;
+        let heartbeat_at = now + self.pace.rest(now);
         self.state = State::Stable { heartbeat_at, asked: false, held: None };
     }
 
@@ -648,8 +627,10 @@ impl Member {
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
         let members = u32::try_from(view.members.len()).unwrap_or(u32::MAX);
-        self.members = if view.is_partial { 0 } else { members };
-        self.in_move = !view.is_partial && !view.unowned.is_empty();
+        match view.is_partial {
+            true => self.pace.planned(0, false),
+            false => self.pace.planned(members, !view.unowned.is_empty()),
+        }
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
         self.events.push_back(GroupEvent::View(Box::new(view)));
         let moves_away = self.assignor == Some(Assignor::IncrCoop);

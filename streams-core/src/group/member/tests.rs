@@ -1,5 +1,6 @@
 //! The member, stepped with a clock of the test's own.
 
+use super::pace::JOIN_PATIENCE_MIN;
 use super::*;
 use crate::group::JoinRequest;
 use crate::group::view_wire::WireView;
@@ -395,7 +396,7 @@ fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
 }
 
 #[test]
-fn who_begins_a_rebalance_holds_nothing() {
+fn who_begins_a_rebalance_holds_commits_only_if_the_others_hear_of_it_soon() {
     let mut bench = Bench::new();
     bench.join(1, &[0], &[1]);
     // Alone, or not told of others: the reply may come at once.
@@ -410,9 +411,21 @@ fn who_begins_a_rebalance_holds_nothing() {
     bench.synced(&[0], &instructions);
     bench.member.warmed(bench.now, &parts(&[2]));
     bench.wait(WARMED_DELAY);
-    bench.join_request();
-    assert_eq!(bench.events(), [GroupEvent::Waiting], "the others have not heard of it");
+    // At once: it need not wait for its own commits.
+    assert!(matches!(bench.request(), Some(GroupRequest::Join(_))));
+    assert_eq!(bench.events(), [GroupEvent::Rejoining], "the others hear of it in 3 ms");
+    bench.wait(Duration::from_millis(3 + 4 + 20));
+    assert_eq!(bench.events(), [GroupEvent::Waiting], "they have other things to do");
     bench.joined(3);
+    let instructions = Instructions { view: instructions.view, ..told(&[3], false) };
+    bench.synced(&[0], &instructions);
+    bench.wait(Duration::from_millis(100));
+    bench.heartbeat(0);
+    bench.member.warmed(bench.now, &parts(&[3]));
+    bench.wait(WARMED_DELAY);
+    bench.join_request();
+    assert_eq!(bench.events(), [GroupEvent::Waiting], "it may take them 15 ms");
+    bench.joined(4);
     bench.synced(&[0], &instructions);
     bench.heartbeat(27);
     bench.join_request();
@@ -433,13 +446,14 @@ fn heartbeats_come_fast_after_a_rebalance() {
         (0..count).map(wait).collect::<Vec<_>>()
     };
     bench.join(1, &[0], &[]);
-    let waits_at_rest = waits(&mut bench, 13);
+    let waits_at_rest = waits(&mut bench, 31);
     bench.join_again_in_move();
-    let waits_in_move = waits(&mut bench, 110);
-    assert_eq!(waits_in_move[..5], [5, 5, 5, 7, 10]);
-    assert_eq!(waits_in_move[5..100], [10; 95]);
-    assert_eq!(waits_in_move[109], 150, "a move that does not end is forgotten");
-    assert_eq!(waits_at_rest, [5, 5, 5, 7, 11, 16, 25, 37, 56, 85, 128, 150, 150]);
+    let waits_in_move = waits(&mut bench, 140);
+    assert_eq!(waits_in_move[..9], [3; 9]);
+    assert_eq!(waits_in_move[27..100], [10; 73]);
+    assert_eq!(waits_in_move[139], 150, "a move that does not end is forgotten");
+    assert_eq!(waits_at_rest[..11], [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]);
+    assert_eq!(waits_at_rest[20..], [12, 13, 15, 17, 19, 22, 24, 28, 31, 35, 40]);
 }
 
 /// What a heartbeat's error does to a member that has a partition.
