@@ -619,9 +619,11 @@ impl Pool {
             self.commands.push_back(Command::Rewind { partition: id, to });
         }
         self.mode = Mode::Running;
-        let doublings = self.aborts_in_a_row.saturating_sub(1).min(16);
-        let backoff = ABORT_BACKOFF_MIN.saturating_mul(1 << doublings).min(ABORT_BACKOFF_MAX);
-        self.resume_at = Some(now + backoff);
+        // Once is chance: most often the generation changed under a commit.
+        self.resume_at = self.aborts_in_a_row.checked_sub(2).map(|doublings| {
+            let backoff = ABORT_BACKOFF_MIN.saturating_mul(1 << doublings.min(16));
+            now + backoff.min(ABORT_BACKOFF_MAX)
+        });
     }
 
     /// The member was expelled. A commit that is on its way may still succeed, or be refused; all

@@ -514,6 +514,29 @@ fn eos3_nothing_begins_before_a_rewind_is_carried_out() {
 }
 
 #[test]
+fn the_first_abort_is_replayed_at_once_and_those_that_follow_wait() {
+    let (mut pool, now) = pool();
+    for (n, wait_ms) in (0..).zip([0, 5, 10, 20]) {
+        let now = now + Duration::from_secs(n);
+        event(&mut pool, now, 0, 1, true);
+        pool.advance(now, false);
+        let txn = TxnSeq(n);
+        pool.handle(now, Event::Failed { txn, disposition: Disposition::Abort });
+        let abort = |c: &Command| match c {
+            Command::Abort { slot, .. } => Some(*slot),
+            _ => None,
+        };
+        let slot = commands(&mut pool).iter().find_map(abort).expect("an abort");
+        pool.handle(now, Event::Aborted { slot });
+        commands(&mut pool);
+        let resumes = now + Duration::from_millis(wait_ms);
+        assert_eq!(pool.poll_timeout(), (wait_ms > 0).then_some(resumes));
+        pool.advance(resumes, false);
+        assert_eq!(pool.poll_timeout(), None);
+    }
+}
+
+#[test]
 fn a_lost_reply_is_asked_for_before_anything_is_undone() {
     let (mut pool, now) = pool();
     event(&mut pool, now, 0, 1, true);
