@@ -46,7 +46,7 @@ use bytes::Bytes;
 
 use self::copies::Copies;
 use self::errors::{Action, action};
-use self::pace::Pace;
+use self::pace::{Moving, Pace};
 use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta};
 use super::view::{GroupView, MemberStatus, MemberView, Readiness};
@@ -628,8 +628,10 @@ impl Member {
         let view = self.view(&generation, instructions.view, &owned);
         let members = u32::try_from(view.members.len()).unwrap_or(u32::MAX);
         match view.is_partial {
-            true => self.pace.planned(0, false),
-            false => self.pace.planned(members, !view.unowned.is_empty()),
+            true => self.pace.planned(0, Moving::Nothing),
+            false if !view.unowned.is_empty() => self.pace.planned(members, Moving::Now),
+            false if !view.transitions.is_empty() => self.pace.planned(members, Moving::Soon),
+            false => self.pace.planned(members, Moving::Nothing),
         }
         self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
         self.events.push_back(GroupEvent::View(Box::new(view)));
