@@ -28,7 +28,7 @@ use super::mailbox::Mailbox;
 use super::slot::{MakeProducer, Slot, SlotReply};
 use crate::ExecutionState;
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
-use crate::eos::{EosConfig, Pool, Snapshot, TxnSeq};
+use crate::eos::{Command, EosConfig, Pool, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{
@@ -242,7 +242,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         // The pool is asked with the time after the events, so that no batch gets too old.
         let now = clock.now();
         self.pool.advance(now, more_events);
+        let mut rewound = false;
         while let Some(command) = self.pool.poll_command() {
+            rewound |= matches!(command, Command::Rewind { .. });
             self.execute(now, command);
         }
         self.transmit(now);
@@ -252,7 +254,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         self.stop_if_fenced(now);
         self.end_if_stopped();
-        match (self.ended, more_restores || more_events) {
+        // What lies there is to be taken: nobody wakes us for it.
+        match (self.ended, more_restores || more_events || rewound) {
             (true, _) => Next::Ended,
             (false, true) => Next::Again,
             (false, false) => Next::Wait(self.due()),

@@ -14,7 +14,7 @@ use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
-use crate::testing::{Cluster, MemoryFetcher, MemoryProducer, View};
+use crate::testing::{Cluster, Fault, MemoryFetcher, MemoryProducer, View};
 
 const TOPIC: &str = "events";
 const CHANGELOG: &str = "changes";
@@ -265,6 +265,20 @@ fn a_member_that_misses_a_generation_tries_one_commit_and_waits() {
     world.generation(&a, "a");
     world.settle(&mut a);
     assert_eq!(world.counts(), [1, 2]);
+}
+
+/// The clock stands still, and what was fetched before wakes nobody a second time.
+#[test]
+fn eos4_an_abort_is_replayed_although_nobody_wakes_the_worker() {
+    let world = World::new();
+    let mut a = world.member("a");
+    world.settle(&mut a);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.cluster.lock().inject(Fault::Abort);
+    world.send();
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1]);
 }
 
 fn with(bug: Bug, run: impl FnOnce() -> Vec<u64>) -> Vec<u64> {
