@@ -22,7 +22,7 @@ const PREPARE_MAX: Duration = Duration::from_secs(10);
 const HEAR_SOON: Duration = Duration::from_millis(6);
 /// So long those have to join. They have heard long before; one that does not come is not waited
 /// for, and a commit that is refused costs about as much.
-const OTHERS_MAX: Duration = Duration::from_millis(50);
+const OTHERS_MAX: Duration = Duration::from_millis(100);
 /// A JoinGroup that takes longer than two heartbeats, within these bounds, waits for others.
 pub(super) const JOIN_PATIENCE_MIN: Duration = Duration::from_millis(2);
 const JOIN_PATIENCE_MAX: Duration = Duration::from_millis(20);

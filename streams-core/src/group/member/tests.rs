@@ -414,7 +414,7 @@ fn who_begins_a_rebalance_holds_commits_only_if_the_others_hear_of_it_soon() {
     // At once: it need not wait for its own commits.
     assert!(matches!(bench.request(), Some(GroupRequest::Join(_))));
     assert_eq!(bench.events(), [GroupEvent::Rejoining], "the others hear of it in 3 ms");
-    bench.wait(Duration::from_millis(3 + 50 + 20));
+    bench.wait(Duration::from_millis(3 + 100 + 20));
     assert_eq!(bench.events(), [GroupEvent::Waiting], "they have other things to do");
     bench.joined(3);
     let instructions = Instructions { view: instructions.view, ..told(&[3], false) };
