@@ -14,7 +14,7 @@ use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
 use super::takeover::client_id;
 use super::worker::{Assignment, FromWorker, ToWorker};
-use crate::client::wire::{Admin, WireTransport};
+use crate::client::wire::{Admin, Isolation, WireTransport};
 use crate::eos::TxnSeq;
 use crate::group::{
     Generation, GroupCommand, GroupConfig, GroupEvent, GroupView, Member, Partitions, run,
@@ -37,6 +37,7 @@ pub(crate) enum Word {
     Warm(TopicPartition, (i64, i64)),
     Forget(TopicPartition),
     Revoke(TopicPartition),
+    Retire(TopicPartition),
     LoseAll,
     Hold,
     Release,
@@ -57,6 +58,7 @@ impl WorkerHandle {
                 Word::Warm(partition, changelog) => ToWorker::Warm(partition, changelog),
                 Word::Forget(partition) => ToWorker::Forget(partition),
                 Word::Revoke(partition) => ToWorker::Revoke(partition),
+                Word::Retire(partition) => ToWorker::Retire(partition),
                 Word::LoseAll => ToWorker::LoseAll,
                 Word::Hold => ToWorker::Hold,
                 Word::Release => ToWorker::Release,
@@ -84,6 +86,12 @@ enum Done {
     /// Where the changelogs of copies begin and end.
     CopiesFound {
         partitions: Vec<i32>,
+        ends: Result<ChangelogEnds, SourceError>,
+    },
+    /// Where the changelog of a retired partition begins and ends.
+    RetiredAt {
+        number: i32,
+        round: u64,
         ends: Result<ChangelogEnds, SourceError>,
     },
 }
@@ -114,6 +122,8 @@ pub(crate) struct Control {
     /// Ours, each with the round of its assignment.
     owned: BTreeMap<i32, u64>,
     copies: Copies,
+    /// Retired, not acknowledged yet, each with the round of its question.
+    retired: BTreeMap<i32, u64>,
     /// Workers that have not stopped to commit yet.
     committing: BTreeSet<usize>,
     leave_timeout: Duration,
@@ -144,6 +154,7 @@ impl Control {
             done_inbox: Some(done_inbox),
             owned: BTreeMap::new(),
             copies: Copies::default(),
+            retired: BTreeMap::new(),
             committing: BTreeSet::new(),
             leave_timeout,
             round: 0,
@@ -221,14 +232,14 @@ impl Control {
             GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
-                self.revoke(&revoked);
+                self.revoke(&revoked, &warm);
                 self.prepare(&assigned);
                 self.copy(&warm);
                 if revoked.is_empty() && assigned.is_empty() && self.owned.is_empty() {
                     self.state.set(SourceState::Healthy);
                 }
             }
-            GroupEvent::Revoked { partitions } => self.revoke(&partitions),
+            GroupEvent::Revoked { partitions } => self.revoke(&partitions, &Partitions::new()),
             GroupEvent::View(view) => {
                 explain(&view);
                 self.state.set_view(*view);
@@ -238,6 +249,7 @@ impl Control {
             GroupEvent::Lost { reason } => {
                 tracing::warn!(reason, "all partitions are lost");
                 self.owned.clear();
+                self.retired.clear();
                 self.copies.lost();
                 self.state.lost();
                 self.tell_all(|| Word::LoseAll);
@@ -273,11 +285,53 @@ impl Control {
         Partitions::from([(self.settings.source.to_string(), number)])
     }
 
-    fn revoke(&mut self, partitions: &Partitions) {
+    /// Gives partitions up; of those among `warm`, the store becomes a copy.
+    fn revoke(&mut self, partitions: &Partitions, warm: &Partitions) {
+        let warm = self.numbers(warm);
         for number in self.numbers(partitions) {
             self.owned.remove(&number);
             self.copies.revoked(number);
-            self.tell(self.worker_of(number), Word::Revoke(self.partition(number)));
+            let partition = self.partition(number);
+            let word = match warm.contains(&number) && self.goes_on() {
+                true => Word::Retire(partition),
+                false => Word::Revoke(partition),
+            };
+            self.tell(self.worker_of(number), word);
+        }
+    }
+
+    /// Nothing of the partition is in a transaction any more. Where its changelog ends is asked
+    /// before anybody else writes to it: until then the partition is not acknowledged.
+    fn retired(&mut self, number: i32) {
+        self.round += 1;
+        let round = self.round;
+        self.retired.insert(number, round);
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let ends = changelog_ends(&settings, &[number], Isolation::ReadUncommitted).await;
+            let _ = done.send(Done::RetiredAt { number, round, ends });
+        });
+    }
+
+    fn retired_at(&mut self, number: i32, round: u64, ends: Result<ChangelogEnds, SourceError>) {
+        // It may have been lost since.
+        if self.retired.get(&number) != Some(&round) {
+            return;
+        }
+        self.retired.remove(&number);
+        let _ = self.group.send(GroupCommand::Acknowledge(self.name(number)));
+        let is_wanted = self.copies.drained(number);
+        let ends = ends.map(|ends| ends.get(&number).copied());
+        match ends {
+            Ok(Some(ends)) if is_wanted => {
+                self.tell(self.worker_of(number), Word::Warm(self.partition(number), ends));
+            }
+            _ => {
+                self.forget(number);
+                if is_wanted {
+                    self.find_copies(vec![number]);
+                }
+            }
         }
     }
 
@@ -306,7 +360,8 @@ impl Control {
         }
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            let ends = changelog_ends(&settings, &partitions).await;
+            let stable = Isolation::ReadCommitted;
+            let ends = changelog_ends(&settings, &partitions, stable).await;
             let _ = done.send(Done::CopiesFound { partitions, ends });
         });
     }
@@ -373,6 +428,7 @@ impl Control {
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
             Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
+            Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
         }
     }
 
@@ -389,6 +445,10 @@ impl Control {
                 if self.copies.drained(number) {
                     self.find_copies(vec![number]);
                 }
+            }
+            FromWorker::Retired(partition) => {
+                self.state.active(partition.partition(), false);
+                self.retired(partition.partition());
             }
             FromWorker::Held(worker) => self.held(Some(worker)),
             FromWorker::Warmed(partition) => {

@@ -114,11 +114,12 @@ async fn places(
 pub(crate) async fn changelog_ends(
     settings: &PrepareSettings,
     partitions: &[i32],
+    isolation: Isolation,
 ) -> Result<BTreeMap<i32, (i64, i64)>, SourceError> {
     let mut admin = settings.clients.take(&settings.endpoint);
-    let (topic, stable) = (settings.changelog.as_str(), Isolation::ReadCommitted);
-    let low = admin.offsets(topic, partitions, OffsetAt::Earliest, stable).await?;
-    let high = admin.offsets(topic, partitions, OffsetAt::Latest, stable).await?;
+    let topic = settings.changelog.as_str();
+    let low = admin.offsets(topic, partitions, OffsetAt::Earliest, isolation).await?;
+    let high = admin.offsets(topic, partitions, OffsetAt::Latest, isolation).await?;
     settings.clients.put_back(admin);
     let ends = low.into_iter().zip(high.into_values());
     Ok(ends.map(|((partition, low), high)| (partition, (low, high))).collect())

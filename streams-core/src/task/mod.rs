@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!  assigned -> Restoring -> Active -> Closing -> gone
-//!                ^ |           |         ^
-//!         Warm --+ +-----------+---------+   revoked; lost ones are gone at once
+//!                ^ |           |         ^ |
+//!         Warm --+ +-----------+---------+ |   revoked; lost ones are gone at once
+//!           ^                              |
+//!           +----------- Retired <---------+   if a copy of it is wanted
 //! ```
 //!
 //! A warm one is another member's: its store follows the changelog. When the partition becomes ours
-//! it goes on from there: only the last changelog records are missing.
+//! it goes on from there: only the last changelog records are missing. The other way round, a store
+//! that is whole becomes a copy, which follows from where the next owner begins to write.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
 //! half of them are done.
@@ -186,6 +189,8 @@ pub enum TaskState {
     Active,
     /// It was revoked, and finishes what has begun.
     Closing,
+    /// It was revoked, nothing of it is in a transaction any more, and its store is to be a copy.
+    Retired,
 }
 
 /// An event that waits for its completer.
@@ -216,6 +221,8 @@ pub struct Task<S: StateStore> {
     pub waiting: BTreeMap<EventSeq, Waiting>,
     /// When each interjection runs next.
     pub interjections: Vec<Instant>,
+    /// Whether its store is to be a copy when it is closed.
+    pub retires: bool,
     paused: bool,
 }
 
@@ -237,6 +244,7 @@ impl<S: StateStore> Task<S> {
             backlog: VecDeque::new(),
             waiting: BTreeMap::new(),
             interjections: Vec::new(),
+            retires: false,
             paused: false,
         }
     }

@@ -615,7 +615,10 @@ impl<A: EventSource> TestDriver<A> {
                 let stop = if fatal { ToWorker::StopNow } else { ToWorker::Stop };
                 self.instance.mailbox.send(stop);
             }
-            FromWorker::Active(_) | FromWorker::Drained(_) | FromWorker::Ended(_) => {}
+            FromWorker::Active(_)
+            | FromWorker::Drained(_)
+            | FromWorker::Retired(_)
+            | FromWorker::Ended(_) => {}
             // One instance keeps no copies of another's.
             FromWorker::Held(_)
             | FromWorker::Warmed(_)

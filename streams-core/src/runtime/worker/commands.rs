@@ -43,10 +43,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             Command::Rewind { partition, to } => self.rewind(partition, to.offset),
             Command::Drained { partition } => {
-                let closed = self.tasks.values().find(|task| task.id == partition);
-                if let Some(at) = closed.map(|task| task.topic_partition().clone()) {
-                    self.close(at.partition());
-                    (self.parts.report)(FromWorker::Drained(at));
+                let drained = self.tasks.values().find(|task| task.id == partition);
+                match drained.map(|task| (task.topic_partition().clone(), task.retires)) {
+                    Some((at, true)) => self.retire(at),
+                    Some((at, false)) => {
+                        self.close(at.partition());
+                        (self.parts.report)(FromWorker::Drained(at));
+                    }
+                    None => {}
                 }
             }
             Command::Stop { reason } => self.stop(reason),

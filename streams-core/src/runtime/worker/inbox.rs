@@ -35,7 +35,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Assign(assignment) => self.assign(now, assignment),
             ToWorker::Warm(partition, changelog) => self.warm(now, &partition, changelog),
             ToWorker::Forget(partition) => self.forget(&partition),
-            ToWorker::Revoke(partition) => self.revoke(now, &partition),
+            ToWorker::Revoke(partition) => self.revoke(now, &partition, false),
+            ToWorker::Retire(partition) => self.revoke(now, &partition, true),
             ToWorker::LoseAll => self.lose_all(now),
             ToWorker::Hold => {
                 (self.holding, self.rejoining) = (true, true);
@@ -59,7 +60,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.forget_all();
                 let all: Vec<_> =
                     self.tasks.values().map(|t| t.topic_partition().clone()).collect();
-                all.iter().for_each(|partition| self.revoke(now, partition));
+                all.iter().for_each(|partition| self.revoke(now, partition, false));
             }
             ToWorker::StopNow => {
                 self.lose_all(now);
@@ -102,9 +103,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    pub(super) fn new_task(&mut self, partition: &TopicPartition) -> Task<A::Store> {
+    /// A number that no assignment had before.
+    pub(super) const fn next_id(&mut self) -> PartitionId {
         let id = PartitionId(self.next_assignment);
         self.next_assignment += 1;
+        id
+    }
+
+    pub(super) fn new_task(&mut self, partition: &TopicPartition) -> Task<A::Store> {
+        let id = self.next_id();
         let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
         let context = EventContext::new(partition.clone(), Arc::clone(&self.parts.changelog), sink);
         Task::new(id, context, None, Snapshot::at(0), None)
@@ -146,7 +153,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         next_run(now, every, jitter, random)
     }
 
-    fn revoke(&mut self, now: Instant, partition: &TopicPartition) {
+    fn revoke(&mut self, now: Instant, partition: &TopicPartition, retires: bool) {
         let Some(task) = self.task_of(partition) else {
             // Lost, or never begun: nothing of it is in a transaction.
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
@@ -164,18 +171,20 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         match std::mem::replace(&mut task.state, TaskState::Closing) {
-            TaskState::Restoring(_) | TaskState::Warm(_) => {
+            TaskState::Restoring(_) | TaskState::Warm(_) | TaskState::Retired => {
                 self.end_restore(partition.partition());
                 self.close(partition.partition());
                 (self.parts.report)(FromWorker::Drained(partition.clone()));
             }
             TaskState::Active => {
+                task.retires = retires;
                 task.backlog.clear();
                 task.interjections.clear();
                 self.fetcher.unassign(partition);
                 self.pool.handle(now, Event::Close { partition: id });
             }
-            TaskState::Closing => {}
+            // Stopping: nobody wants a copy any more.
+            TaskState::Closing => task.retires &= retires,
         }
     }
 
@@ -184,8 +193,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if let Some(mut task) = self.tasks.remove(&partition) {
             task.context.store.revoked();
             tracing::info!(partition = %task.topic_partition(), "closed");
-            // A copy that became ours is not a copy any more.
-            if !matches!(task.state, TaskState::Warm(_)) {
+            // A copy that became ours is not a copy any more; of one that is retired it was said.
+            if !matches!(task.state, TaskState::Warm(_) | TaskState::Retired) {
                 self.parts.callbacks.revoked(task.topic_partition());
             }
         }

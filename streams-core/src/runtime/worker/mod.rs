@@ -58,6 +58,8 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Forget(TopicPartition),
     /// A partition is given up: finish what has begun.
     Revoke(TopicPartition),
+    /// The same, and its store is to be a copy, if it is whole.
+    Retire(TopicPartition),
     /// All partitions are lost.
     LoseAll,
     /// The generation is about to change: begin no commit.
@@ -103,6 +105,8 @@ pub(crate) enum FromWorker {
     Lag(BTreeMap<i32, i64>),
     /// The revoked partition is done (EOS-6).
     Drained(TopicPartition),
+    /// The same, and its store waits to become a copy: to be warmed, or forgotten.
+    Retired(TopicPartition),
     /// Was this commit of ours?
     Resolve { worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)> },
     /// The worker can't go on; what has begun is still committed.

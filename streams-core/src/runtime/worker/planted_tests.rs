@@ -321,6 +321,71 @@ fn a_copy_without_its_last_records_counts_twice() {
     assert_eq!(with(Bug::StaleCopy, hand_over), [1, 2, 3, 3]);
 }
 
+/// A partition goes to another member and comes back; its store stays as a copy meanwhile.
+fn there_and_back(asked_in_time: bool) -> Vec<u64> {
+    let world = World::new();
+    let (mut a, mut b) = (world.member("a"), world.member("b"));
+    world.settle(&mut a);
+    world.settle(&mut b);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.send();
+    world.send();
+    world.settle(&mut a);
+    a.mailbox.send(ToWorker::Retire(world.at.clone()));
+    let said = world.settle(&mut a);
+    assert!(said.iter().any(|said| matches!(said, FromWorker::Retired(_))), "{said:?}");
+    assert_eq!(world.called.lock().expect("no panic").last(), Some(&"revoked"));
+    let in_time = world.changelog();
+    world.generation(&b, "b");
+    world.assign(&b);
+    world.send();
+    world.settle(&mut b);
+    let ends = if asked_in_time { in_time } else { world.changelog() };
+    a.mailbox.send(ToWorker::Warm(world.at.clone(), ends));
+    world.settle(&mut a);
+    assert_eq!(a.worker.warm_partitions(), [0]);
+    b.mailbox.send(ToWorker::Revoke(world.at.clone()));
+    world.settle(&mut b);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.send();
+    world.settle(&mut a);
+    world.counts()
+}
+
+#[test]
+fn a_store_that_is_given_up_stays_as_a_copy() {
+    assert_eq!(there_and_back(true), [1, 2, 3, 4]);
+}
+
+/// Why a partition is acknowledged only when the end of its changelog is known.
+#[test]
+fn a_store_that_follows_from_too_late_counts_twice() {
+    assert_eq!(there_and_back(false), [1, 2, 3, 3]);
+}
+
+#[test]
+fn a_retired_store_that_is_not_wanted_is_closed() {
+    for last in [|at| ToWorker::Forget(at), |_| ToWorker::LoseAll, |_| ToWorker::Stop] {
+        let world = World::new();
+        let mut a = world.member("a");
+        world.settle(&mut a);
+        world.generation(&a, "a");
+        world.assign(&a);
+        world.send();
+        world.settle(&mut a);
+        a.mailbox.send(ToWorker::Retire(world.at.clone()));
+        world.settle(&mut a);
+        assert_eq!(a.worker.tasks.len(), 1);
+        a.mailbox.send(last(world.at.clone()));
+        world.settle(&mut a);
+        assert!(a.worker.tasks.is_empty());
+        let life = ["assigned", "activated", "will revoke", "revoked"];
+        assert_eq!(*world.called.lock().expect("no panic"), life, "once");
+    }
+}
+
 #[test]
 fn a_copy_that_is_forgotten_is_closed() {
     let world = World::new();

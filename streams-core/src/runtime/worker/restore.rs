@@ -126,7 +126,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     self.restored(now, partition);
                 }
             }
-            (TaskState::Active | TaskState::Closing, Ok(())) => {}
+            (TaskState::Active | TaskState::Closing | TaskState::Retired, Ok(())) => {}
         }
     }
 

@@ -3,6 +3,11 @@
 //! A copy holds only what is committed, processes nothing, and belongs to nobody's transaction.
 //! When its partition becomes ours, what is still missing is the changelog from the copy's position
 //! to the end that was taken after the former owner gave it up.
+//!
+//! A store of ours that is given up becomes a copy, if one is wanted here. It is retired first: all
+//! that it has done is committed, and the partition is not acknowledged as given up before the
+//! changelog's end is known. What lies before that end is in the store, what comes after is the next
+//! owner's.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,7 +18,7 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
-use crate::task::{Restore, TaskState, WarmCopy};
+use crate::task::{Restore, Task, TaskState, WarmCopy};
 
 /// The time between two reports of how far the copies are behind.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -22,29 +27,53 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Makes a warm copy.
     pub(super) fn warm(&mut self, now: Instant, partition: &TopicPartition, changelog: (i64, i64)) {
         let number = partition.partition();
-        if self.stopping || self.failed || self.tasks.contains_key(&number) {
+        let retired = self.tasks.get(&number).map(|task| task.state == TaskState::Retired);
+        if self.stopping || self.failed || retired == Some(false) {
             return;
         }
-        let mut task = self.new_task(partition);
-        task.state = TaskState::Warm(WarmCopy::new(now, changelog.0, changelog.1));
-        self.tasks.insert(number, task);
-        tracing::info!(%partition, start = changelog.0, end = changelog.1, "warming up");
-        if let Err(error) = self.begin_restore(number, changelog.0) {
+        let (low, end) = changelog;
+        let start = if retired.is_some() { end } else { low };
+        if retired.is_none() {
+            let task = self.new_task(partition);
+            self.tasks.insert(number, task);
+        }
+        if let Some(task) = self.tasks.get_mut(&number) {
+            task.state = TaskState::Warm(WarmCopy::new(now, start, end));
+        }
+        tracing::info!(%partition, start, end, "warming up");
+        if let Err(error) = self.begin_restore(number, start) {
             self.warm_failed(number, &error);
         }
+    }
+
+    /// Nothing of the partition is in a transaction any more: its store is what is committed.
+    pub(super) fn retire(&mut self, partition: TopicPartition) {
+        let id = self.next_id();
+        if let Some(task) = self.task_of(&partition) {
+            // Completers that still run are of another incarnation.
+            task.rewind();
+            (task.state, task.id, task.retires) = (TaskState::Retired, id, false);
+            tracing::info!(%partition, "retired");
+        }
+        self.parts.callbacks.revoked(&partition);
+        (self.parts.report)(FromWorker::Retired(partition));
     }
 
     /// The copy is not wanted any more.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         let number = partition.partition();
-        if self.task_of(partition).is_some_and(|task| matches!(task.state, TaskState::Warm(_))) {
+        let is_copy =
+            |task: &mut Task<_>| matches!(task.state, TaskState::Warm(_) | TaskState::Retired);
+        if self.task_of(partition).is_some_and(is_copy) {
             self.end_restore(number);
             self.close(number);
         }
     }
 
     pub(super) fn forget_all(&mut self) {
-        for partition in self.warm_partitions() {
+        let retired = self.tasks.iter().filter(|(_, task)| task.state == TaskState::Retired);
+        let retired: Vec<i32> = retired.map(|(partition, _)| *partition).collect();
+        for partition in self.warm_partitions().into_iter().chain(retired) {
             self.end_restore(partition);
             self.close(partition);
         }
