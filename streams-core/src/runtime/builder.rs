@@ -313,8 +313,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Called when a partition is ours no more. GKES: `OnPartitionRevoked`. Its store may live on as
-    /// a copy that follows the next owner.
+    /// Called when a partition is ours no more. GKES: `OnPartitionRevoked`. Its store may stay as a
+    /// copy that follows the next owner.
     #[must_use]
     pub fn on_revoked(mut self, call: impl Fn(&TopicPartition) + Send + Sync + 'static) -> Self {
         self.callbacks.on_revoked = Some(Arc::new(call));

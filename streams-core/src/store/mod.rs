@@ -145,8 +145,9 @@ pub trait StateStore: Sized + Send + 'static {
     /// All changes that belong to events before `event` are committed: they won't be undone.
     fn commit_before(&mut self, event: EventSeq);
 
-    /// Applies one record of the changelog, in order, while no event is processed: before the first
-    /// one, and again after the last one, if the partition moves away and its store stays as a copy.
+    /// Applies one record of the changelog, in order, while no event is processed: before the
+    /// first one, and again after the last one, if the partition moves away and the store stays as
+    /// a copy.
     ///
     /// # Errors
     /// If it is no record of this store. The partition is not processed then.

@@ -2,8 +2,8 @@
 //!
 //! They come fast after a rebalance, and slower by and by: what is given up is given on in another
 //! one that follows at once, and the moved partition stands still until all have heard. If the plan
-//! says that one has been given up, they don't get slower for a second. If it says that one is about
-//! to move, they stay so fast for ten seconds that commits can be held until all have heard. All
+//! says that one has been given up, they don't get slower for a second. If it says that one is to
+//! move soon, they stay so fast for ten seconds that commits can be held until all have heard. All
 //! members go by the same rule, so each knows what the others do.
 
 use std::time::{Duration, Instant};

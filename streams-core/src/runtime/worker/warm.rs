@@ -6,8 +6,8 @@
 //!
 //! A store of ours that is given up becomes a copy, if one is wanted here. It is retired first: all
 //! that it has done is committed, and the partition is not acknowledged as given up before the
-//! changelog's end is known. What lies before that end is in the store, what comes after is the next
-//! owner's.
+//! changelog's end is known. What lies before that end is in the store, what comes after is the
+//! next owner's.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
