@@ -171,6 +171,30 @@ pub(crate) fn standby(broker: &TestBroker, prefix: &str) -> Result<()> {
     Ok(())
 }
 
+/// With a standby, a store that moves away stays as a copy; it takes over when the new owner dies.
+pub(crate) fn retired(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let mut run = Run::start(broker, prefix, 20)?;
+    let arguments = ["--session-timeout", "3s", "--standby", "1"];
+    let first = run.setting.start_with(&arguments)?;
+    run.send();
+    run.go_on(3_000)?;
+    let mut second = run.setting.start_with(&arguments)?;
+    await_active(&second, 4)?;
+    run.go_on(3_000)?;
+    let killed_us = now_us();
+    second.kill()?;
+    run.go_on(6_000)?;
+    let log = first.stderr();
+    let count = |text: &str| log.matches(text).count();
+    let (retired, taken, new) =
+        (count(" retired "), count("the warm copy is ours"), count("start=0"));
+    ensure!(retired == 4 && taken == 4, "{retired} retired, {taken} taken: {log}");
+    ensure!(new == 0, "a copy was made anew: {log}");
+    let longest = longest(&run.finish(vec![first])?, killed_us - 1_000_000);
+    ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
+    Ok(())
+}
+
 /// Three members, each of which is stopped and started again under its name.
 pub(crate) fn rolling_restart(broker: &TestBroker, prefix: &str) -> Result<()> {
     let mut run = Run::start(broker, prefix, 30)?;

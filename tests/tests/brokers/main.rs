@@ -42,6 +42,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_crash_is_taken_over_without_waiting", Needs::Nothing, group::crash),
     ("three_members_and_back_to_one", Needs::Nothing, group::three_and_back),
     ("a_crash_is_taken_over_from_a_warm_copy", Needs::Nothing, group::standby),
+    ("a_store_that_moved_away_takes_over", Needs::Nothing, group::retired),
     ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
     ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
     ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
