@@ -124,6 +124,8 @@ pub(crate) struct Control {
     copies: Copies,
     /// Retired, not acknowledged yet, each with the round of its question.
     retired: BTreeMap<i32, u64>,
+    /// Copies that were retired, while the group has not confirmed that the partitions were ours.
+    unconfirmed: BTreeSet<i32>,
     /// Workers that have not stopped to commit yet.
     committing: BTreeSet<usize>,
     leave_timeout: Duration,
@@ -155,6 +157,7 @@ impl Control {
             owned: BTreeMap::new(),
             copies: Copies::default(),
             retired: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
             committing: BTreeSet::new(),
             leave_timeout,
             round: 0,
@@ -232,6 +235,8 @@ impl Control {
             GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
+                // Nothing was lost until now.
+                self.unconfirmed.clear();
                 self.revoke(&revoked, &warm);
                 self.prepare(&assigned);
                 self.copy(&warm);
@@ -253,6 +258,11 @@ impl Control {
                 self.copies.lost();
                 self.state.lost();
                 self.tell_all(|| Word::LoseAll);
+                // Others may have written before the end was asked that these follow from.
+                for number in std::mem::take(&mut self.unconfirmed) {
+                    self.copies.closed(number);
+                    self.forget(number);
+                }
             }
             GroupEvent::Failed { reason } => {
                 self.fail(SourceError::Group(reason));
@@ -303,6 +313,10 @@ impl Control {
     /// Nothing of the partition is in a transaction any more. Where its changelog ends is asked
     /// before anybody else writes to it: until then the partition is not acknowledged.
     fn retired(&mut self, number: i32) {
+        // It may have been lost since.
+        if !self.copies.is_closing(number) {
+            return;
+        }
         self.round += 1;
         let round = self.round;
         self.retired.insert(number, round);
@@ -314,7 +328,7 @@ impl Control {
     }
 
     fn retired_at(&mut self, number: i32, round: u64, ends: Result<ChangelogEnds, SourceError>) {
-        // It may have been lost since.
+        // It may have been lost, or closed after all, since.
         if self.retired.get(&number) != Some(&round) {
             return;
         }
@@ -324,6 +338,7 @@ impl Control {
         let ends = ends.map(|ends| ends.get(&number).copied());
         match ends {
             Ok(Some(ends)) if is_wanted => {
+                self.unconfirmed.insert(number);
                 self.tell(self.worker_of(number), Word::Warm(self.partition(number), ends));
             }
             _ => {
@@ -440,6 +455,7 @@ impl Control {
             }
             FromWorker::Drained(partition) => {
                 let number = partition.partition();
+                self.retired.remove(&number);
                 self.state.active(number, false);
                 let _ = self.group.send(GroupCommand::Acknowledge(self.name(number)));
                 if self.copies.drained(number) {

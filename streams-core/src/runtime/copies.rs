@@ -51,6 +51,16 @@ impl Copies {
         self.closing.insert(partition);
     }
 
+    /// Whether it is ours until it is drained.
+    pub(crate) fn is_closing(&self, partition: i32) -> bool {
+        self.closing.contains(&partition)
+    }
+
+    /// The copy is gone; it may be made again.
+    pub(crate) fn closed(&mut self, partition: i32) {
+        self.held.remove(&partition);
+    }
+
     /// The revoked partition is closed. Returns whether a copy is to be made now.
     pub(crate) fn drained(&mut self, partition: i32) -> bool {
         self.closing.remove(&partition)

@@ -722,7 +722,10 @@ impl Member {
                 let from = now + self.next_backoff();
                 self.state = State::Rejoin { from };
             }
-            _ => self.state = State::Rejoin { from: now },
+            _ => {
+                self.called = true;
+                self.state = State::Rejoin { from: now };
+            }
         }
     }
 
@@ -739,6 +742,9 @@ impl Member {
 
     fn fail(&mut self, reason: &str) {
         let reason = format!("group `{}`: {reason}", self.config.group_id);
+        if matches!(self.state, State::Joining { patience: Some(_) }) {
+            self.events.push_back(GroupEvent::Waiting);
+        }
         self.state = State::Failed;
         self.events.push_back(GroupEvent::Failed { reason });
     }

@@ -430,6 +430,11 @@ fn who_begins_a_rebalance_holds_commits_only_if_the_others_hear_of_it_soon() {
     bench.heartbeat(27);
     bench.join_request();
     assert_eq!(bench.events(), [GroupEvent::Rejoining], "it may be the last one");
+    bench.joined(5);
+    let assignment = Assignment { partitions: parts(&[]), user_data: None };
+    bench.reply(GroupReply::Synced { code: 27, assignment });
+    assert_eq!(bench.member.poll_request(bench.now), None);
+    assert!(matches!(bench.member.state, State::Holding { .. }), "others have begun it");
 }
 
 #[test]

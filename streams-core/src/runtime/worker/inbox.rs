@@ -163,6 +163,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.forget(partition);
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         }
+        // Given up again before that was acknowledged: with the changelog's end it will be.
+        if task.state == TaskState::Retired {
+            if !retires {
+                self.close(partition.partition());
+                (self.parts.report)(FromWorker::Drained(partition.clone()));
+            }
+            return;
+        }
         let id = task.id;
         if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) {
             self.parts.callbacks.will_revoke(partition);
@@ -171,7 +179,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         match std::mem::replace(&mut task.state, TaskState::Closing) {
-            TaskState::Restoring(_) | TaskState::Warm(_) | TaskState::Retired => {
+            TaskState::Restoring(_) | TaskState::Warm(_) => {
                 self.end_restore(partition.partition());
                 self.close(partition.partition());
                 (self.parts.report)(FromWorker::Drained(partition.clone()));
@@ -183,8 +191,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.fetcher.unassign(partition);
                 self.pool.handle(now, Event::Close { partition: id });
             }
-            // Stopping: nobody wants a copy any more.
-            TaskState::Closing => task.retires &= retires,
+            // A store that is not wanted once is not wanted: its worker may be stopping.
+            TaskState::Closing | TaskState::Retired => task.retires &= retires,
         }
     }
 

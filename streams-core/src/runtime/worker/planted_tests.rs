@@ -386,6 +386,33 @@ fn a_retired_store_that_is_not_wanted_is_closed() {
     }
 }
 
+/// The generation changed before the partition was acknowledged.
+#[test]
+fn a_store_that_is_given_up_twice_is_said_once() {
+    let again: [fn(TopicPartition) -> ToWorker<Counts, MemoryProducer>; 2] =
+        [ToWorker::Retire, ToWorker::Revoke];
+    for (again, stays) in again.into_iter().zip([true, false]) {
+        let world = World::new();
+        let mut a = world.member("a");
+        world.settle(&mut a);
+        world.generation(&a, "a");
+        world.assign(&a);
+        world.send();
+        world.settle(&mut a);
+        a.mailbox.send(ToWorker::Retire(world.at.clone()));
+        world.settle(&mut a);
+        a.mailbox.send(again(world.at.clone()));
+        let said = world.settle(&mut a);
+        match stays {
+            true => assert!(said.is_empty(), "its end is asked for already: {said:?}"),
+            false => assert!(matches!(said.front(), Some(FromWorker::Drained(_))), "{said:?}"),
+        }
+        assert_eq!(a.worker.tasks.contains_key(&0), stays);
+        let life = ["assigned", "activated", "will revoke", "revoked"];
+        assert_eq!(*world.called.lock().expect("no panic"), life, "once");
+    }
+}
+
 #[test]
 fn a_copy_that_is_forgotten_is_closed() {
     let world = World::new();
