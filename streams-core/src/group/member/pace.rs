@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 /// The first heartbeat after a rebalance.
-const HEARTBEAT_FIRST: Duration = Duration::from_millis(3);
+const HEARTBEAT_FIRST: Duration = Duration::from_millis(2);
 /// A generation's age by the time to its next heartbeat.
 const HEARTBEATS_BY_AGE: u32 = 8;
 /// While partitions move, for each member: the coordinator gets no more from many.
@@ -19,7 +19,7 @@ const MOVE_MAX: Duration = Duration::from_secs(1);
 /// So long it is believed that one is about to move.
 const PREPARE_MAX: Duration = Duration::from_secs(10);
 /// Commits are held for others that hear of a rebalance within this time, and no longer.
-const HEAR_SOON: Duration = Duration::from_millis(6);
+const HEAR_SOON: Duration = Duration::from_millis(4);
 /// So long those have to join. They have heard long before; one that does not come is not waited
 /// for, and a commit that is refused costs about as much.
 const OTHERS_MAX: Duration = Duration::from_millis(100);

@@ -413,8 +413,10 @@ fn who_begins_a_rebalance_holds_commits_only_if_the_others_hear_of_it_soon() {
     bench.wait(WARMED_DELAY);
     // At once: it need not wait for its own commits.
     assert!(matches!(bench.request(), Some(GroupRequest::Join(_))));
-    assert_eq!(bench.events(), [GroupEvent::Rejoining], "the others hear of it in 3 ms");
-    bench.wait(Duration::from_millis(3 + 100 + 20));
+    assert_eq!(bench.events(), [GroupEvent::Rejoining], "the others hear of it in 2.5 ms");
+    bench.wait(Duration::from_micros(2_500 + 100_000 + 20_000 - 1_000));
+    assert_eq!(bench.events(), []);
+    bench.wait(Duration::from_millis(1));
     assert_eq!(bench.events(), [GroupEvent::Waiting], "they have other things to do");
     bench.joined(3);
     let instructions = Instructions { view: instructions.view, ..told(&[3], false) };
@@ -454,11 +456,11 @@ fn heartbeats_come_fast_after_a_rebalance() {
     let waits_at_rest = waits(&mut bench, 31);
     bench.join_again_in_move();
     let waits_in_move = waits(&mut bench, 140);
-    assert_eq!(waits_in_move[..9], [3; 9]);
+    assert_eq!(waits_in_move[..9], [2; 9]);
     assert_eq!(waits_in_move[27..100], [10; 73]);
     assert_eq!(waits_in_move[139], 150, "a move that does not end is forgotten");
-    assert_eq!(waits_at_rest[..11], [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]);
-    assert_eq!(waits_at_rest[20..], [12, 13, 15, 17, 19, 22, 24, 28, 31, 35, 40]);
+    assert_eq!(waits_at_rest[..9], [2; 9]);
+    assert_eq!(waits_at_rest[20..], [8, 9, 10, 11, 13, 14, 16, 18, 21, 23, 26]);
 }
 
 /// What a heartbeat's error does to a member that has a partition.
