@@ -40,6 +40,8 @@ struct Life {
     copies: usize,
     /// How often something was committed after `on_will_revoke`.
     finished: usize,
+    /// How often its store stayed as a copy.
+    kept: usize,
 }
 
 impl Life {
@@ -73,7 +75,9 @@ impl Life {
                 self.has_store = false;
                 Phase::Gone
             }
-            (Phase::Gone, What::Revoked, false) => {
+            (Phase::Gone | Phase::Closing, What::Revoked, has_store) => {
+                ensure!(has_store == (self.phase == Phase::Closing));
+                self.kept += usize::from(has_store);
                 self.owned += 1;
                 self.finished += usize::from(self.finishes);
                 Phase::Elsewhere
@@ -97,6 +101,7 @@ struct Lives {
     from_copies: usize,
     copies: usize,
     finished: usize,
+    kept: usize,
 }
 
 fn lives(setup: &Setup) -> Result<Lives> {
@@ -115,6 +120,7 @@ fn lives(setup: &Setup) -> Result<Lives> {
         sums.from_copies += life.from_copies;
         sums.copies += life.copies;
         sums.finished += life.finished;
+        sums.kept += life.kept;
     }
     Ok(sums)
 }
@@ -144,6 +150,7 @@ fn each_partition_has_its_callbacks_in_order_on_each_member() -> Result<()> {
     // Eight and the four that came back; the second's four.
     ensure!(lives.owned == 16, "{lives:?}");
     ensure!(lives.from_copies == 8, "what moves goes to a warm copy: {lives:?}");
+    ensure!(lives.kept >= 4, "the first's stay as copies while the second has them: {lives:?}");
     ensure!(lives.copies >= 4, "copies of what stays are closed too: {lives:?}");
     // Most often nothing is open at that moment.
     eprintln!("committed after `on_will_revoke`: {} of {} times", lives.finished, lives.owned);
@@ -173,8 +180,9 @@ fn lives_that_can_not_be_are_found_out() {
     for place in 1..good.len() {
         let mut bad = good;
         bad.swap(place - 1, place);
-        // A store that was there before, and a commit that nothing was left for.
-        let may_be = bad[0] == StoreMade || bad[4] == Committed;
+        // A store that was there before, a commit that nothing was left for, and a store that
+        // stays as a copy for a while.
+        let may_be = bad[0] == StoreMade || bad[4] == Committed || bad[6] == Revoked;
         assert_eq!(is_good(&bad), may_be, "{bad:?}");
     }
     assert!(is_good(&[StoreMade, StoreRevoked]));
