@@ -260,7 +260,7 @@ impl Control {
                 self.tell_all(|| Word::LoseAll);
                 // Others may have written before the end was asked that these follow from.
                 for number in std::mem::take(&mut self.unconfirmed) {
-                    self.copies.closed(number);
+                    self.copies.taken(number);
                     self.forget(number);
                 }
             }

@@ -56,11 +56,6 @@ impl Copies {
         self.closing.contains(&partition)
     }
 
-    /// The copy is gone; it may be made again.
-    pub(crate) fn closed(&mut self, partition: i32) {
-        self.held.remove(&partition);
-    }
-
     /// The revoked partition is closed. Returns whether a copy is to be made now.
     pub(crate) fn drained(&mut self, partition: i32) -> bool {
         self.closing.remove(&partition)
@@ -68,7 +63,7 @@ impl Copies {
             && self.held.insert(partition)
     }
 
-    /// The worker's copy became its own partition.
+    /// The worker's copy is none any more: it became its own partition, or is closed.
     pub(crate) fn taken(&mut self, partition: i32) {
         self.held.remove(&partition);
     }

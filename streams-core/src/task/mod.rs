@@ -193,6 +193,13 @@ pub enum TaskState {
     Retired,
 }
 
+impl TaskState {
+    /// Whether its store is a copy, or is to be one: it is nobody's task here.
+    pub const fn is_copy(&self) -> bool {
+        matches!(self, Self::Warm(_) | Self::Retired)
+    }
+}
+
 /// An event that waits for its completer.
 #[derive(Debug)]
 pub struct Waiting {

@@ -22,13 +22,12 @@
 //! is in: the old one as long as it waits for somebody's JoinGroup, the new one from then on, also
 //! before SyncGroup (of a transaction; `ClassicGroup.validateOffsetCommit` in Kafka). So commits
 //! are held only from JoinGroup until it is clear that others are waited for who don't come soon,
-//! or until its reply.
-//! Otherwise a commit of generation 3 could be on its way when JoinGroup, the last one that the
-//! group waits for, begins generation 4: it is refused, and its events are processed again. While
-//! others are waited for this can happen all the same, and costs less than to commit nothing for so
-//! long; who begins a rebalance knows from the first how soon they hear (`pace`). What we own we
-//! still own when the reply comes: we claimed it, so nobody else gets it in that generation
-//! (GRP-1).
+//! or until its reply. Otherwise a commit of generation 3 could be on its way when JoinGroup, the
+//! last one that the group waits for, begins generation 4: it is refused, and its events are
+//! processed again. While others are waited for this can happen all the same, and costs less than
+//! to commit nothing for so long; who begins a rebalance knows from the first how soon they hear
+//! (`pace`). What we own we still own when the reply comes: we claimed it, so nobody else gets it in
+//! that generation (GRP-1).
 //!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
@@ -62,6 +61,7 @@ const WARMED_DELAY: Duration = Duration::from_millis(20);
 /// So long JoinGroup waits for commits that are on their way: longer than one takes, far shorter
 /// than a session. What takes longer is refused, and replayed.
 const HOLD_MAX: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// No coordinator; one is looked for from then on. With `resume` the generation goes on.
@@ -193,25 +193,21 @@ impl Member {
             State::Rejoin { from } if now >= *from => {
                 let calls_others = self.pace.has_others() && !self.called;
                 if self.owned.is_empty() {
-                    return Some(self.join(now, None));
+                    return Some(self.join(now, false));
                 }
                 if calls_others && !self.pace.others_hear_soon(now) {
                     self.events.push_back(GroupEvent::Waiting);
-                    return Some(self.join(now, None));
+                    return Some(self.join(now, false));
                 }
                 self.events.push_back(GroupEvent::Rejoining);
                 // A commit that is on its way arrives before others have heard.
                 if calls_others {
-                    let patience = self.pace.join_patience(now);
-                    return Some(self.join(now, Some(now + patience)));
+                    return Some(self.join(now, true));
                 }
                 self.state = State::Holding { until: now + HOLD_MAX };
                 None
             }
-            State::Holding { until } if now >= *until => {
-                let patience = self.pace.join_patience(now);
-                Some(self.join(now, Some(now + patience)))
-            }
+            State::Holding { until } if now >= *until => Some(self.join(now, true)),
             State::Counting { members, asked } if !*asked => {
                 *asked = true;
                 let topics = members.values().flat_map(|m| m.topics.iter().cloned()).collect();
@@ -235,7 +231,8 @@ impl Member {
         }
     }
 
-    fn join(&mut self, now: Instant, patience: Option<Instant>) -> GroupRequest {
+    fn join(&mut self, now: Instant, holds_commits: bool) -> GroupRequest {
+        let patience = holds_commits.then(|| now + self.pace.join_patience(now));
         self.state = State::Joining { patience };
         GroupRequest::Join(Box::new(self.join_request(now)))
     }

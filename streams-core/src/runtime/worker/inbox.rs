@@ -158,18 +158,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             // Lost, or never begun: nothing of it is in a transaction.
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         };
-        // It was to be ours, and is a copy still: it goes without a word, as copies do.
-        if matches!(task.state, TaskState::Warm(_)) {
+        // Given up again before that was acknowledged: with the changelog's end it will be.
+        if task.state == TaskState::Retired && retires {
+            return;
+        }
+        // It was to be ours, or to be a copy: it goes without a word, as copies do.
+        if task.state.is_copy() {
             self.forget(partition);
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
-        }
-        // Given up again before that was acknowledged: with the changelog's end it will be.
-        if task.state == TaskState::Retired {
-            if !retires {
-                self.close(partition.partition());
-                (self.parts.report)(FromWorker::Drained(partition.clone()));
-            }
-            return;
         }
         let id = task.id;
         if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) {
@@ -202,7 +198,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             task.context.store.revoked();
             tracing::info!(partition = %task.topic_partition(), "closed");
             // A copy that became ours is not a copy any more; of one that is retired it was said.
-            if !matches!(task.state, TaskState::Warm(_) | TaskState::Retired) {
+            if !task.state.is_copy() {
                 self.parts.callbacks.revoked(task.topic_partition());
             }
         }

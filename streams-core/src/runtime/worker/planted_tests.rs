@@ -127,6 +127,15 @@ impl World {
         Member { worker, mailbox, slots, reports: from_worker }
     }
 
+    /// A member that is given the partition.
+    fn owner(&self, name: &'static str) -> Member {
+        let mut member = self.member(name);
+        self.settle(&mut member);
+        self.generation(&member, name);
+        self.assign(&member);
+        member
+    }
+
     /// Steps a member until it has nothing to do. Returns what it says.
     fn settle(&self, member: &mut Member) -> VecDeque<FromWorker> {
         for _ in 0..10_000 {
@@ -198,10 +207,7 @@ impl World {
 /// A member that does not know yet that it was expelled goes on, and so does its successor.
 fn zombie(go_on: impl Fn(&World, &Member)) -> Vec<u64> {
     let world = World::new();
-    let (mut a, mut b) = (world.member("a"), world.member("b"));
-    world.settle(&mut a);
-    world.generation(&a, "a");
-    world.assign(&a);
+    let (mut a, mut b) = (world.owner("a"), world.member("b"));
     world.send();
     world.send();
     world.settle(&mut a);
@@ -219,11 +225,8 @@ fn zombie(go_on: impl Fn(&World, &Member)) -> Vec<u64> {
 
 fn hand_over() -> Vec<u64> {
     let world = World::new();
-    let (mut a, mut b) = (world.member("a"), world.member("b"));
-    world.settle(&mut a);
+    let (mut a, mut b) = (world.owner("a"), world.member("b"));
     world.settle(&mut b);
-    world.generation(&a, "a");
-    world.assign(&a);
     world.send();
     world.send();
     world.settle(&mut a);
@@ -247,10 +250,7 @@ fn hand_over() -> Vec<u64> {
 #[test]
 fn a_member_that_misses_a_generation_tries_one_commit_and_waits() {
     let mut world = World::new();
-    let mut a = world.member("a");
-    world.settle(&mut a);
-    world.generation(&a, "a");
-    world.assign(&a);
+    let mut a = world.owner("a");
     world.send();
     world.settle(&mut a);
     a.mailbox.send(ToWorker::Release);
@@ -271,10 +271,7 @@ fn a_member_that_misses_a_generation_tries_one_commit_and_waits() {
 #[test]
 fn eos4_an_abort_is_replayed_although_nobody_wakes_the_worker() {
     let world = World::new();
-    let mut a = world.member("a");
-    world.settle(&mut a);
-    world.generation(&a, "a");
-    world.assign(&a);
+    let mut a = world.owner("a");
     world.cluster.lock().inject(Fault::Abort);
     world.send();
     world.settle(&mut a);
@@ -324,11 +321,8 @@ fn a_copy_without_its_last_records_counts_twice() {
 /// A partition goes to another member and comes back; its store stays as a copy meanwhile.
 fn there_and_back(asked_in_time: bool) -> Vec<u64> {
     let world = World::new();
-    let (mut a, mut b) = (world.member("a"), world.member("b"));
-    world.settle(&mut a);
+    let (mut a, mut b) = (world.owner("a"), world.member("b"));
     world.settle(&mut b);
-    world.generation(&a, "a");
-    world.assign(&a);
     world.send();
     world.send();
     world.settle(&mut a);
@@ -369,10 +363,7 @@ fn a_store_that_follows_from_too_late_counts_twice() {
 fn a_retired_store_that_is_not_wanted_is_closed() {
     for last in [|at| ToWorker::Forget(at), |_| ToWorker::LoseAll, |_| ToWorker::Stop] {
         let world = World::new();
-        let mut a = world.member("a");
-        world.settle(&mut a);
-        world.generation(&a, "a");
-        world.assign(&a);
+        let mut a = world.owner("a");
         world.send();
         world.settle(&mut a);
         a.mailbox.send(ToWorker::Retire(world.at.clone()));
@@ -393,10 +384,7 @@ fn a_store_that_is_given_up_twice_is_said_once() {
         [ToWorker::Retire, ToWorker::Revoke];
     for (again, stays) in again.into_iter().zip([true, false]) {
         let world = World::new();
-        let mut a = world.member("a");
-        world.settle(&mut a);
-        world.generation(&a, "a");
-        world.assign(&a);
+        let mut a = world.owner("a");
         world.send();
         world.settle(&mut a);
         a.mailbox.send(ToWorker::Retire(world.at.clone()));

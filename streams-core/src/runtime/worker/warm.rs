@@ -18,7 +18,7 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
-use crate::task::{Restore, Task, TaskState, WarmCopy};
+use crate::task::{Restore, TaskState, WarmCopy};
 
 /// The time between two reports of how far the copies are behind.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -27,16 +27,19 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Makes a warm copy.
     pub(super) fn warm(&mut self, now: Instant, partition: &TopicPartition, changelog: (i64, i64)) {
         let number = partition.partition();
-        let retired = self.tasks.get(&number).map(|task| task.state == TaskState::Retired);
-        if self.stopping || self.failed || retired == Some(false) {
+        if self.stopping || self.failed {
             return;
         }
         let (low, end) = changelog;
-        let start = if retired.is_some() { end } else { low };
-        if retired.is_none() {
-            let task = self.new_task(partition);
-            self.tasks.insert(number, task);
-        }
+        let start = match self.tasks.get(&number).map(|task| &task.state) {
+            None => {
+                let task = self.new_task(partition);
+                self.tasks.insert(number, task);
+                low
+            }
+            Some(TaskState::Retired) => end,
+            Some(_) => return,
+        };
         if let Some(task) = self.tasks.get_mut(&number) {
             task.state = TaskState::Warm(WarmCopy::new(now, start, end));
         }
@@ -62,18 +65,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// The copy is not wanted any more.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         let number = partition.partition();
-        let is_copy =
-            |task: &mut Task<_>| matches!(task.state, TaskState::Warm(_) | TaskState::Retired);
-        if self.task_of(partition).is_some_and(is_copy) {
+        if self.task_of(partition).is_some_and(|task| task.state.is_copy()) {
             self.end_restore(number);
             self.close(number);
         }
     }
 
     pub(super) fn forget_all(&mut self) {
-        let retired = self.tasks.iter().filter(|(_, task)| task.state == TaskState::Retired);
-        let retired: Vec<i32> = retired.map(|(partition, _)| *partition).collect();
-        for partition in self.warm_partitions().into_iter().chain(retired) {
+        for partition in self.warm_partitions() {
             self.end_restore(partition);
             self.close(partition);
         }
