@@ -26,8 +26,8 @@
 //! last one that the group waits for, begins generation 4: it is refused, and its events are
 //! processed again. While others are waited for this can happen all the same, and costs less than
 //! to commit nothing for so long; who begins a rebalance knows from the first how soon they hear
-//! (`pace`). What we own we still own when the reply comes: we claimed it, so nobody else gets it in
-//! that generation (GRP-1).
+//! (`pace`). What we own we still own when the reply comes: we claimed it, so nobody else gets it
+//! in that generation (GRP-1).
 //!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
