@@ -33,6 +33,7 @@
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
 //! while we hold partitions, they are `Lost`: others may have them as soon as we know.
 
+mod assignment;
 mod copies;
 mod errors;
 mod pace;
@@ -42,14 +43,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-
 use self::copies::Copies;
 use self::errors::{Action, action};
-use self::pace::{Moving, Pace};
+use self::pace::Pace;
 use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
-use super::user_data::{Instructions, MemberMeta};
-use super::view::{GroupView, MemberStatus, MemberView, Readiness};
+use super::user_data::MemberMeta;
+use super::view::{GroupView, MemberStatus};
 use super::{Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, Partitions};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -575,107 +574,6 @@ impl Member {
         let plan = assignor::plan(assignor, id, members, partitions, &settings);
         self.planned = Some(plan.view);
         self.state = State::Syncing { assignments: plan.assignments, asked: false };
-    }
-
-    fn synced(&mut self, now: Instant, assignment: Assignment) {
-        // The reply may have lain in our socket while we were stopped: a heartbeat tells, while
-        // there is enough of the session left for it.
-        if now - self.asked_at >= self.config.session_timeout / 2 {
-            self.state = State::Stable { heartbeat_at: now, asked: false, held: Some(assignment) };
-            return;
-        }
-        self.contact(self.asked_at);
-        self.pace.settled(now);
-        self.rest(now);
-        self.follow(now, assignment);
-    }
-
-    fn rest(&mut self, now: Instant) {
-        let heartbeat_at = now + self.pace.rest(now);
-        self.state = State::Stable { heartbeat_at, asked: false, held: None };
-    }
-
-    fn heard(&mut self, now: Instant) {
-        let held = match &mut self.state {
-            State::Stable { held, .. } => held.take(),
-            _ => None,
-        };
-        self.rest(now);
-        if let Some(assignment) = held {
-            self.follow(now, assignment);
-        }
-    }
-
-    /// A generation begins.
-    fn follow(&mut self, now: Instant, assignment: Assignment) {
-        let Some(generation) = self.generation.clone() else {
-            return;
-        };
-        let Assignment { partitions, user_data } = assignment;
-        self.confirmed = generation.generation_id;
-        let assigned: Partitions = partitions.difference(&self.owned).cloned().collect();
-        let mut revoked: Partitions = self.owned.difference(&partitions).cloned().collect();
-        // One that is being given up and comes back is given up all the same: its task is closing.
-        revoked.extend(partitions.intersection(&self.revoking).cloned());
-        self.owned.extend(partitions);
-        self.revoking = revoked.clone();
-        let owned: Partitions = self.owned.difference(&revoked).cloned().collect();
-        let instructions = self.instructions(user_data.as_ref());
-        self.copies.follow(now, &instructions, &owned, &self.told);
-        let warm = self.copies.partitions();
-        let view = self.view(&generation, instructions.view, &owned);
-        let members = u32::try_from(view.members.len()).unwrap_or(u32::MAX);
-        match view.is_partial {
-            true => self.pace.planned(0, Moving::Nothing),
-            false if !view.unowned.is_empty() => self.pace.planned(members, Moving::Now),
-            false if !view.transitions.is_empty() => self.pace.planned(members, Moving::Soon),
-            false => self.pace.planned(members, Moving::Nothing),
-        }
-        self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
-        self.events.push_back(GroupEvent::View(Box::new(view)));
-        let moves_away = self.assignor == Some(Assignor::IncrCoop);
-        self.say_drained(!moves_away || instructions.is_drained);
-        if self.has_news(now) {
-            self.rejoin_by(now + WARMED_DELAY);
-        }
-    }
-
-    fn instructions(&self, user_data: Option<&Bytes>) -> Instructions {
-        let none = || Instructions { is_complete: true, ..Instructions::default() };
-        if self.assignor != Some(Assignor::IncrCoop) {
-            return none();
-        }
-        Instructions::decode(user_data).unwrap_or_else(|reason| {
-            tracing::warn!(reason, "unreadable instructions of the group's leader");
-            none()
-        })
-    }
-
-    /// The leader's view, else our part of it.
-    fn view(
-        &mut self,
-        generation: &Generation,
-        told: Option<GroupView>,
-        owned: &Partitions,
-    ) -> GroupView {
-        if let Some(view) = self.planned.take().or(told) {
-            return view;
-        }
-        let meta = self.told.status;
-        let warm = self.copies.partitions().into_iter().map(|p| (p, Readiness::Preparing));
-        let member = MemberView {
-            status: meta,
-            rack: self.config.rack.clone(),
-            owned: owned.clone(),
-            warm: warm.collect(),
-        };
-        GroupView {
-            generation: generation.generation_id,
-            protocol: self.assignor.map_or("", Assignor::name).to_owned(),
-            members: [(generation.member_id.to_string(), member)].into(),
-            is_partial: true,
-            ..GroupView::default()
-        }
     }
 
     fn refused(&mut self, now: Instant, code: i16, member_id: Option<String>) {

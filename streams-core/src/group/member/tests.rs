@@ -1,8 +1,12 @@
 //! The member, stepped with a clock of the test's own.
 
+use bytes::Bytes;
+
 use super::pace::JOIN_PATIENCE_MIN;
 use super::*;
 use crate::group::JoinRequest;
+use crate::group::user_data::Instructions;
+use crate::group::view::MemberView;
 use crate::group::view_wire::WireView;
 
 struct Bench {
