@@ -76,6 +76,10 @@ pub enum Event {
     HoldCommits,
     /// It goes on, or the next is known: commits may go on.
     ReleaseCommits,
+    /// The partition may go to another member: finish what has begun, though commits are held.
+    Suspend { partition: PartitionId },
+    /// It doesn't.
+    Resume { partition: PartitionId },
     /// The partition goes to another member: finish what has begun.
     Close { partition: PartitionId },
     /// The member was expelled: nothing may be committed any more.
@@ -134,6 +138,7 @@ const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos(
 struct Partition {
     progress: Progress,
     committed: Snapshot,
+    suspended: bool,
     closing: bool,
 }
 
@@ -198,7 +203,7 @@ impl Pool {
     /// A partition is assigned, and its store restored; it goes on from `committed`.
     pub fn add_partition(&mut self, partition: PartitionId, committed: Snapshot) {
         let progress = Progress::new(&committed);
-        let added = Partition { progress, committed, closing: false };
+        let added = Partition { progress, committed, suspended: false, closing: false };
         let former = self.partitions.insert(partition, added);
         assert!(former.is_none(), "an assignment's number is used once");
     }
@@ -290,6 +295,8 @@ impl Pool {
             Event::Resolved { txn, committed } => self.resolved(now, txn, committed),
             Event::HoldCommits => self.commits_held = true,
             Event::ReleaseCommits => self.commits_held = false,
+            Event::Suspend { partition } => self.suspend(partition, true),
+            Event::Resume { partition } => self.suspend(partition, false),
             Event::Close { partition } => self.close(now, partition),
             Event::LoseAll => self.lose_all(now),
         }
@@ -336,6 +343,28 @@ impl Pool {
         self.txns.front().is_some_and(|txn| txn.state == TxnState::Committing)
     }
 
+    /// Whether the partition can be suspended: it waits for nobody's completer.
+    pub fn can_suspend(&self, partition: PartitionId) -> bool {
+        let waits = |txn: &Transaction| txn.pinned > 0 && txn.touched.contains_key(&partition);
+        self.mode == Mode::Running && !self.txns.iter().any(waits)
+    }
+
+    /// Whether all that is suspended has nothing left in any transaction (EOS-6).
+    pub fn is_suspended(&self) -> bool {
+        !self.txns.iter().any(|txn| self.holds_suspended(txn))
+    }
+
+    fn holds_suspended(&self, txn: &Transaction) -> bool {
+        let is_suspended = |id| self.partitions.get(id).is_some_and(|known| known.suspended);
+        txn.touched.keys().any(is_suspended)
+    }
+
+    fn suspend(&mut self, partition: PartitionId, suspended: bool) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.suspended = suspended;
+        }
+    }
+
     /// Events of the partition that are delivered, and held back by the first incomplete one.
     pub fn in_flight(&self, partition: PartitionId) -> usize {
         self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())
@@ -378,7 +407,8 @@ impl Pool {
         // and those would wait for one commit more. Its outputs go out meanwhile, so little is left
         // to flush.
         let is_alone = self.txns.len() == 1;
-        let closing = self.partitions.values().any(|partition| partition.closing);
+        let closing = self.partitions.values().any(|partition| partition.closing)
+            || self.txns.back().is_some_and(|txn| self.holds_suspended(txn));
         let Some(txn) = self.txns.back_mut() else {
             return;
         };
@@ -423,10 +453,11 @@ impl Pool {
 
     /// EOS-2: only the oldest commits.
     fn commit_oldest(&mut self) {
+        let held = self.commits_held && self.is_suspended();
         let Some(txn) = self.txns.front_mut() else {
             return;
         };
-        if txn.state == TxnState::Flushed && !self.commits_held {
+        if txn.state == TxnState::Flushed && !held {
             txn.transition(TxnState::Committing);
             let (seq, slot, offsets) = (txn.seq, txn.slot, txn.offsets());
             self.commands.push_back(Command::Commit { txn: seq, slot, offsets });

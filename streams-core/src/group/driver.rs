@@ -9,10 +9,12 @@ use super::{GroupEvent, GroupTransport, Member, Partitions};
 /// What the runtime tells the member.
 #[derive(Debug)]
 pub enum GroupCommand {
-    /// No commit is on its way: JoinGroup need not wait any longer.
-    Held,
-    /// These revoked partitions are drained.
-    Acknowledge(Partitions),
+    /// No commit is on its way: JoinGroup need not wait any longer. Of the outgoing partitions these
+    /// stand still, with nothing in a transaction. With the number that `Rejoining` had.
+    Held(u64, Partitions),
+    /// These revoked partitions are drained; with the last generation that the runtime has heard
+    /// of.
+    Acknowledge(Partitions, i32),
     /// These warm copies have caught up. Several of one moment cost one rebalance.
     Warmed(Partitions),
     /// These copies can't be made here: another member is asked. With the reason.
@@ -90,8 +92,10 @@ async fn sleep_until(at: Option<Instant>) {
 fn handle(member: &mut Member, command: Option<GroupCommand>) {
     let now = Instant::now();
     match command {
-        Some(GroupCommand::Held) => member.held(now),
-        Some(GroupCommand::Acknowledge(partitions)) => member.acknowledge_revoked(now, &partitions),
+        Some(GroupCommand::Held(hold, released)) => member.held(now, hold, &released),
+        Some(GroupCommand::Acknowledge(partitions, generation)) => {
+            member.acknowledge_revoked(now, &partitions, generation);
+        }
         Some(GroupCommand::Warmed(partitions)) => member.warmed(now, &partitions),
         Some(GroupCommand::WarmFailed(partitions, reason)) => {
             member.warm_failed(now, &partitions, &reason);

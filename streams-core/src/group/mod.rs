@@ -172,11 +172,21 @@ impl GroupConfig {
 pub enum GroupEvent {
     /// A JoinGroup is about to be sent, and the generation will change: begin no commit until
     /// `Waiting`, `Begun` or `Lost`, and say when none is on its way ([`GroupCommand::Held`]).
-    Rejoining,
+    Rejoining {
+        /// Which hold this is: `Held` says it again.
+        hold: u64,
+        /// Ours that others prepare for: begin no event of one until it is in a `Waiting` or a
+        /// `Joined`, and say with `Held` which have nothing in a transaction any more. Those are
+        /// given on without a rebalance more, if their new owner is ready.
+        outgoing: Partitions,
+    },
     /// JoinGroup goes out, and other members are waited for: commit, for the generation goes on. A
     /// commit that is on its way when the last one comes is refused (ILLEGAL_GENERATION), and its
     /// events are replayed.
-    Waiting,
+    Waiting {
+        /// What of ours goes on: the outgoing that are not released.
+        resumed: Partitions,
+    },
     /// The generation is another one, and what we had in the one before is still ours: commit.
     /// `Joined` follows, and says what is assigned and revoked.
     Begun {
@@ -191,7 +201,7 @@ pub enum GroupEvent {
         assigned: Partitions,
         /// Not ours any more: finish what has begun, then acknowledge.
         revoked: Partitions,
-        /// All that are ours, without the revoked.
+        /// All that are ours, without the revoked. Those that stand still go on.
         owned: Partitions,
         /// Not ours, but a warm copy of each is to be kept from now on: it is being prepared for
         /// us, or we are its standby. What is in here no longer is forgotten; one that moves from

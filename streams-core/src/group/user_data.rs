@@ -34,6 +34,8 @@ pub struct MemberMeta {
     pub restoring: Partitions,
     /// Standbys that have caught up.
     pub standby: Partitions,
+    /// Ours, and drained: whoever is ready for one gets it in this generation, else we go on.
+    pub released: Partitions,
     /// Copies that could not be made here, and why.
     pub failed: BTreeMap<Partition, String>,
     /// Whether it takes partitions.
@@ -51,6 +53,8 @@ pub struct Instructions {
     pub transitions: Partitions,
     /// Standbys to keep: all of them.
     pub standbys: Partitions,
+    /// The member's own that others prepare for: it may release them when it joins.
+    pub outgoing: Partitions,
     /// Copies that are not needed any more. (GKES; ours are those that are in no list.)
     pub forget: Partitions,
     /// Whether the lists are complete, as ours are.
@@ -82,6 +86,8 @@ struct WireMeta {
     restoring: Ranges,
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     standby: Ranges,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    released: Ranges,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<WireFailed>,
 }
@@ -107,6 +113,8 @@ struct WireInstructions {
     transitions: Ranges,
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     standbys: Ranges,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    outgoing: Ranges,
     drained: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<WireView>,
@@ -199,6 +207,7 @@ impl MemberMeta {
             version: VERSION,
             restoring: Ranges::of(&self.restoring),
             standby: Ranges::of(&self.standby),
+            released: Ranges::of(&self.released),
             failed: failed.collect(),
         })
     }
@@ -222,6 +231,7 @@ impl MemberMeta {
             ready: from_list(wire.ready),
             restoring: wire.restoring.read(&mut room)?,
             standby: wire.standby.read(&mut room)?,
+            released: wire.released.read(&mut room)?,
             failed: failed.collect(),
             status: MemberStatus::from_code(wire.status),
             left_at_ms: wire.left_at,
@@ -242,6 +252,7 @@ pub(super) fn encode_instructions(
         version: VERSION,
         transitions: Ranges::of(&instructions.transitions),
         standbys: Ranges::of(&instructions.standbys),
+        outgoing: Ranges::of(&instructions.outgoing),
         drained: instructions.is_drained,
         view: view.cloned(),
     })
@@ -266,6 +277,7 @@ impl Instructions {
                 false => from_list(wire.prepare),
             },
             standbys: wire.standbys.read(&mut room)?,
+            outgoing: wire.outgoing.read(&mut room)?,
             forget: from_list(wire.forget),
             is_complete,
             is_drained: wire.drained,

@@ -38,8 +38,10 @@ pub(crate) enum Word {
     Forget(TopicPartition),
     Revoke(TopicPartition),
     Retire(TopicPartition),
+    Suspend(TopicPartition),
+    Resume(TopicPartition),
     LoseAll,
-    Hold,
+    Hold(u64),
     Release,
     Generation(Generation),
     Resolved(TxnSeq, bool),
@@ -60,7 +62,9 @@ impl WorkerHandle {
                 Word::Revoke(partition) => ToWorker::Revoke(partition),
                 Word::Retire(partition) => ToWorker::Retire(partition),
                 Word::LoseAll => ToWorker::LoseAll,
-                Word::Hold => ToWorker::Hold,
+                Word::Suspend(partition) => ToWorker::Suspend(partition),
+                Word::Resume(partition) => ToWorker::Resume(partition),
+                Word::Hold(hold) => ToWorker::Hold(hold),
                 Word::Release => ToWorker::Release,
                 Word::Generation(generation) => ToWorker::Generation(generation),
                 Word::Resolved(txn, committed) => ToWorker::Resolved(txn, committed),
@@ -88,12 +92,28 @@ enum Done {
         partitions: Vec<i32>,
         ends: Result<ChangelogEnds, SourceError>,
     },
+    /// Where the changelogs of partitions that stand still begin and end.
+    HeldAt {
+        hold: u64,
+        ends: Result<ChangelogEnds, SourceError>,
+    },
     /// Where the changelog of a retired partition begins and ends.
     RetiredAt {
         number: i32,
         round: u64,
         ends: Result<ChangelogEnds, SourceError>,
     },
+}
+
+/// Who has still to hold its commits.
+#[derive(Debug, Default)]
+struct Holding {
+    /// Which hold it is.
+    number: u64,
+    /// Workers that have not stopped to commit yet.
+    committing: BTreeSet<usize>,
+    /// Partitions that stand still, with nothing in a transaction.
+    released: BTreeSet<i32>,
 }
 
 type ChangelogEnds = BTreeMap<i32, (i64, i64)>;
@@ -126,8 +146,14 @@ pub(crate) struct Control {
     retired: BTreeMap<i32, u64>,
     /// Copies that were retired, while the group has not confirmed that the partitions were ours.
     unconfirmed: BTreeSet<i32>,
-    /// Workers that have not stopped to commit yet.
-    committing: BTreeSet<usize>,
+    holding: Holding,
+    /// Where the changelogs of those end that stand still.
+    held_at: ChangelogEnds,
+    keeps_standbys: bool,
+    /// Ours that stand still, because the group may give them to others.
+    suspended: BTreeSet<i32>,
+    /// The last generation.
+    generation: i32,
     leave_timeout: Duration,
     round: u64,
     running: BTreeSet<usize>,
@@ -158,7 +184,11 @@ impl Control {
             copies: Copies::default(),
             retired: BTreeMap::new(),
             unconfirmed: BTreeSet::new(),
-            committing: BTreeSet::new(),
+            holding: Holding::default(),
+            held_at: ChangelogEnds::new(),
+            keeps_standbys: false,
+            suspended: BTreeSet::new(),
+            generation: -1,
             leave_timeout,
             round: 0,
             phase: Phase::Running,
@@ -175,6 +205,7 @@ impl Control {
         mut user: UnboundedReceiver<UserCommand>,
     ) -> Result<(), SourceError> {
         let (events, mut group_events) = unbounded_channel();
+        self.keeps_standbys = group.standby_replicas > 0;
         let member = Member::new(std::time::Instant::now(), group.clone());
         let transport = WireTransport::new(&self.settings.endpoint);
         let transport = match group.instance_id {
@@ -223,12 +254,11 @@ impl Control {
 
     fn group_event(&mut self, event: GroupEvent) {
         match event {
-            GroupEvent::Rejoining => {
-                self.committing = self.running.clone();
-                self.tell_all(|| Word::Hold);
-                self.held(None);
+            GroupEvent::Rejoining { hold, outgoing } => self.hold(hold, &outgoing),
+            GroupEvent::Waiting { resumed } => {
+                self.resume(&resumed);
+                self.tell_all(|| Word::Release);
             }
-            GroupEvent::Waiting => self.tell_all(|| Word::Release),
             GroupEvent::Begun { generation } => {
                 self.tell_all(|| Word::Generation(generation.clone()));
             }
@@ -237,6 +267,8 @@ impl Control {
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
                 // Nothing was lost until now.
                 self.unconfirmed.clear();
+                self.generation = id;
+                self.resume(&owned);
                 self.revoke(&revoked, &warm);
                 self.prepare(&assigned);
                 self.copy(&warm);
@@ -254,6 +286,8 @@ impl Control {
             GroupEvent::Lost { reason } => {
                 tracing::warn!(reason, "all partitions are lost");
                 self.owned.clear();
+                self.suspended.clear();
+                self.held_at.clear();
                 self.retired.clear();
                 self.copies.lost();
                 self.state.lost();
@@ -278,11 +312,66 @@ impl Control {
         }
     }
 
-    /// A worker commits no more, for now.
-    fn held(&mut self, worker: Option<usize>) {
-        worker.map(|worker| self.committing.remove(&worker));
-        if self.committing.is_empty() {
-            let _ = self.group.send(GroupCommand::Held);
+    /// The generation is about to change: no commit begins, and what others prepare for stands
+    /// still.
+    fn hold(&mut self, number: u64, outgoing: &Partitions) {
+        self.held_at.clear();
+        self.holding = Holding { number, committing: self.running.clone(), ..Holding::default() };
+        let outgoing = if self.goes_on() { self.numbers(outgoing) } else { Vec::new() };
+        for partition in outgoing {
+            self.suspended.insert(partition);
+            self.tell(self.worker_of(partition), Word::Suspend(self.partition(partition)));
+        }
+        self.tell_all(|| Word::Hold(number));
+        self.if_held();
+    }
+
+    /// A worker commits no more, for now, and these partitions stand still.
+    fn held(&mut self, worker: usize, number: u64, suspended: &[i32]) {
+        if number == self.holding.number && self.holding.committing.remove(&worker) {
+            self.holding.released.extend(suspended);
+            self.if_held();
+        }
+    }
+
+    fn if_held(&mut self) {
+        let Holding { number: hold, committing, released } = &self.holding;
+        if !committing.is_empty() {
+            return;
+        }
+        if released.is_empty() || !self.keeps_standbys {
+            return self.say_held();
+        }
+        // Their stores may be copies then, which follow from before the next owner writes.
+        let (hold, partitions): (u64, Vec<i32>) = (*hold, released.iter().copied().collect());
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let ends = changelog_ends(&settings, &partitions, Isolation::ReadUncommitted).await;
+            let _ = done.send(Done::HeldAt { hold, ends });
+        });
+    }
+
+    fn held_at(&mut self, hold: u64, ends: Result<ChangelogEnds, SourceError>) {
+        if hold == self.holding.number {
+            self.held_at = ends.unwrap_or_default();
+            self.holding.released.retain(|partition| self.held_at.contains_key(partition));
+            self.say_held();
+        }
+    }
+
+    fn say_held(&self) {
+        let Holding { number, released, .. } = &self.holding;
+        let released = released.iter().flat_map(|number| self.name(*number)).collect();
+        let _ = self.group.send(GroupCommand::Held(*number, released));
+    }
+
+    /// What stands still of these goes on; nothing else is to stand still any more.
+    fn resume(&mut self, partitions: &Partitions) {
+        for partition in self.numbers(partitions) {
+            if self.suspended.remove(&partition) {
+                self.held_at.remove(&partition);
+                self.tell(self.worker_of(partition), Word::Resume(self.partition(partition)));
+            }
         }
     }
 
@@ -300,6 +389,7 @@ impl Control {
         let warm = self.numbers(warm);
         for number in self.numbers(partitions) {
             self.owned.remove(&number);
+            self.suspended.remove(&number);
             self.copies.revoked(number);
             let partition = self.partition(number);
             let word = match warm.contains(&number) && self.goes_on() {
@@ -307,6 +397,14 @@ impl Control {
                 false => Word::Revoke(partition),
             };
             self.tell(self.worker_of(number), word);
+        }
+    }
+
+    /// What became ours again meanwhile is not meant.
+    fn acknowledge(&self, number: i32) {
+        if !self.goes_on() || !self.owned.contains_key(&number) {
+            let done = GroupCommand::Acknowledge(self.name(number), self.generation);
+            let _ = self.group.send(done);
         }
     }
 
@@ -320,6 +418,9 @@ impl Control {
         self.round += 1;
         let round = self.round;
         self.retired.insert(number, round);
+        if let Some(ends) = self.held_at.remove(&number) {
+            return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
+        }
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
             let ends = changelog_ends(&settings, &[number], Isolation::ReadUncommitted).await;
@@ -333,7 +434,7 @@ impl Control {
             return;
         }
         self.retired.remove(&number);
-        let _ = self.group.send(GroupCommand::Acknowledge(self.name(number)));
+        self.acknowledge(number);
         let is_wanted = self.copies.drained(number);
         let ends = ends.map(|ends| ends.get(&number).copied());
         match ends {
@@ -443,6 +544,7 @@ impl Control {
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
             Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
+            Done::HeldAt { hold, ends } => self.held_at(hold, ends),
             Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
         }
     }
@@ -457,7 +559,7 @@ impl Control {
                 let number = partition.partition();
                 self.retired.remove(&number);
                 self.state.active(number, false);
-                let _ = self.group.send(GroupCommand::Acknowledge(self.name(number)));
+                self.acknowledge(number);
                 if self.copies.drained(number) {
                     self.find_copies(vec![number]);
                 }
@@ -466,7 +568,7 @@ impl Control {
                 self.state.active(partition.partition(), false);
                 self.retired(partition.partition());
             }
-            FromWorker::Held(worker) => self.held(Some(worker)),
+            FromWorker::Held { worker, hold, suspended } => self.held(worker, hold, &suspended),
             FromWorker::Warmed(partition) => {
                 let _ = self.group.send(GroupCommand::Warmed(self.name(partition.partition())));
             }
@@ -483,7 +585,7 @@ impl Control {
             FromWorker::Failed(error) => self.fail(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);
-                self.held(Some(worker));
+                self.held(worker, self.holding.number, &[]);
                 if self.running.is_empty() {
                     self.leave();
                 } else if self.goes_on() {

@@ -230,6 +230,8 @@ pub struct Task<S: StateStore> {
     pub interjections: Vec<Instant>,
     /// Whether its store is to be a copy when it is closed.
     pub retires: bool,
+    /// Whether it begins nothing, because the group may give it to another member.
+    pub suspended: bool,
     paused: bool,
 }
 
@@ -252,6 +254,7 @@ impl<S: StateStore> Task<S> {
             waiting: BTreeMap::new(),
             interjections: Vec::new(),
             retires: false,
+            suspended: false,
             paused: false,
         }
     }
@@ -261,14 +264,21 @@ impl<S: StateStore> Task<S> {
         self.context.topic_partition()
     }
 
+    /// Whether it begins events and interjections, and ends those that wait for completers.
+    pub const fn begins(&self) -> bool {
+        matches!(self.state, TaskState::Active) && !self.suspended
+    }
+
     /// Whether it takes another event, with so many held back by an incomplete one.
     pub const fn takes_more(&self, in_flight: usize) -> bool {
-        matches!(self.state, TaskState::Active) && in_flight < IN_FLIGHT_EVENTS_MAX
+        self.begins() && in_flight < IN_FLIGHT_EVENTS_MAX
     }
 
     /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) the fetch now.
     pub fn flow(&mut self, in_flight: usize) -> Option<bool> {
-        let pause = !self.backlog.is_empty() && in_flight >= IN_FLIGHT_EVENTS_MAX;
+        let is_full = in_flight >= IN_FLIGHT_EVENTS_MAX;
+        let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
+        let pause = !self.backlog.is_empty() && (is_full || waits);
         let resume = self.backlog.is_empty() && in_flight <= IN_FLIGHT_EVENTS_RESUME;
         match self.paused {
             false if pause => self.paused = true,

@@ -620,7 +620,7 @@ impl<A: EventSource> TestDriver<A> {
             | FromWorker::Retired(_)
             | FromWorker::Ended(_) => {}
             // One instance keeps no copies of another's.
-            FromWorker::Held(_)
+            FromWorker::Held { .. }
             | FromWorker::Warmed(_)
             | FromWorker::WarmFailed(..)
             | FromWorker::Lag(..) => {}

@@ -401,11 +401,22 @@ fn pool() -> (Pool, Instant) {
 }
 
 fn event(pool: &mut Pool, now: Instant, offset: i64, records: usize, complete: bool) {
+    event_of(pool, now, PartitionId(0), offset, records, complete);
+}
+
+fn event_of(
+    pool: &mut Pool,
+    now: Instant,
+    partition: PartitionId,
+    offset: i64,
+    records: usize,
+    complete: bool,
+) {
     assert!(matches!(pool.offer(now), Offer::Join { .. }));
-    assert_eq!(pool.deliver(PartitionId(0), offset), Delivery::Run);
+    assert_eq!(pool.deliver(partition, offset), Delivery::Run);
     let seq = EventSeq(u64::try_from(offset).unwrap() + 1);
     let end = EventEnd { event: seq, offset: Some(offset), records, complete };
-    pool.end_event(PartitionId(0), end, false);
+    pool.end_event(partition, end, false);
 }
 
 fn commands(pool: &mut Pool) -> Vec<Command> {
@@ -495,6 +506,42 @@ fn eos7_commits_wait_while_the_generation_changes() {
     pool.handle(now, Event::ReleaseCommits);
     pool.advance(now, false);
     assert!(commands(&mut pool).iter().any(commits));
+}
+
+#[test]
+fn eos6_what_is_suspended_is_committed_although_commits_are_held() {
+    let (mut pool, now) = pool();
+    pool.add_partition(PartitionId(1), Snapshot::at(0));
+    event(&mut pool, now, 0, 1, true);
+    // The next one waits for the first, which is on its way.
+    pool.advance(now, false);
+    event_of(&mut pool, now, PartitionId(1), 0, 1, true);
+    pool.handle(now, Event::Suspend { partition: PartitionId(0) });
+    pool.handle(now, Event::HoldCommits);
+    pool.handle(now, Event::Flushed { txn: TxnSeq(0) });
+    pool.advance(now, false);
+    let commits = |c: &Command| matches!(c, Command::Commit { .. });
+    assert!(!pool.is_suspended());
+    assert!(commands(&mut pool).iter().any(commits), "it has something of the partition");
+    pool.handle(now, Event::Committed { txn: TxnSeq(0) });
+    assert!(pool.is_suspended());
+    pool.advance(now, false);
+    commands(&mut pool);
+    pool.handle(now, Event::Flushed { txn: TxnSeq(1) });
+    pool.advance(now, false);
+    assert!(!commands(&mut pool).iter().any(commits), "this one has not, and is held");
+    pool.handle(now, Event::ReleaseCommits);
+    pool.advance(now, false);
+    assert!(commands(&mut pool).iter().any(commits));
+}
+
+#[test]
+fn what_waits_for_a_completer_is_not_suspended() {
+    let (mut pool, now) = pool();
+    pool.add_partition(PartitionId(1), Snapshot::at(0));
+    event(&mut pool, now, 0, 1, false);
+    assert!(!pool.can_suspend(PartitionId(0)), "its transaction may be open for long");
+    assert!(pool.can_suspend(PartitionId(1)));
 }
 
 /// However late it is looked at.

@@ -12,6 +12,9 @@
 //! 4. A unit whose receiver is ready is given up by its owner; it has no home in this generation,
 //!    and step 1 of the next one gives it to the receiver. For any other the receiver is told to
 //!    make a copy, and its owner goes on.
+//!    If its owner has *released* it, because it was told that it is going, and has drained it before
+//!    it joined, the receiver gets it in this generation already; if the receiver is not ready, the
+//!    owner goes on. That saves the moved partition a rebalance.
 //! 5. *Standbys* ([`super::standby`]).
 //!
 //! What is known of the group is what its members say when they join: so any of them can lead, and
@@ -61,6 +64,8 @@ pub(super) struct Plan<'m> {
     /// By unit, then member.
     pub(super) copies: Vec<WarmCopy>,
     pub(super) moves: Vec<Move>,
+    /// Moves that this generation ends: what their owners had released.
+    handed_over: Vec<Move>,
     /// By unit, then member.
     pub(super) standbys: Vec<(usize, usize)>,
     /// Members that want to leave, and have nothing that could be moved.
@@ -74,8 +79,9 @@ pub(super) fn plan<'m>(
     topics: &'m BTreeMap<String, i32>,
     settings: &PlanSettings,
 ) -> Plan<'m> {
-    let model = Model::new(members, topics, true);
+    let mut model = Model::new(members, topics, true);
     let metas: Vec<MemberMeta> = members.iter().map(|(id, member)| meta(id, member)).collect();
+    metas.iter().enumerate().for_each(|(member, meta)| model.release(member, &meta.released));
     let active: Vec<bool> = metas.iter().map(|m| m.status == MemberStatus::Active).collect();
     let owners: Vec<Option<usize>> = (0..model.units()).map(|unit| model.owner(unit)).collect();
     let failed = failed(&model, &metas);
@@ -86,6 +92,7 @@ pub(super) fn plan<'m>(
         homes: owners.clone(),
         drained: vec![false; model.members()],
         moves: Vec::new(),
+        handed_over: Vec::new(),
         standbys: Vec::new(),
         model,
         metas,
@@ -174,6 +181,11 @@ impl Plan<'_> {
         self.active[member]
     }
 
+    /// Whether it needs not be given up first.
+    fn is_free(&self, unit: usize) -> bool {
+        self.owners[unit].is_none() || self.model.is_free(unit)
+    }
+
     pub(super) fn has_failed(&self, unit: usize, member: usize) -> bool {
         // Asked for each pair of them, and true for hardly any.
         !self.failed.is_empty() && self.failed.contains(&(unit, member))
@@ -241,16 +253,19 @@ impl Plan<'_> {
         balance::spread(&self.model, Start { counts, homeless, active, incoming, outgoing })
     }
 
-    /// Whoever is ready gets the unit in the next generation; at once, if nobody had it.
+    /// Whoever is ready gets the unit in the next generation; at once, if its owner has released
+    /// it, or nobody had it.
     fn hand_over(&mut self) {
-        let (homes, owners) = (&mut self.homes, &self.owners);
-        self.moves.retain(|one| {
-            let is_owned = owners[one.unit].is_some() && !planted::is(Bug::TakeWhileOwned);
+        for one in std::mem::take(&mut self.moves) {
+            let is_free = self.is_free(one.unit) || planted::is(Bug::TakeWhileOwned);
             if one.is_ready || planted::is(Bug::HandOverUnready) {
-                homes[one.unit] = (!is_owned).then_some(one.to);
+                self.homes[one.unit] = is_free.then_some(one.to);
             }
-            is_owned || !one.is_ready
-        });
+            match is_free && one.is_ready {
+                true => self.handed_over.push(one),
+                false => self.moves.push(one),
+            }
+        }
     }
 
     fn choose_moves(&mut self, budget: usize, counts: &Counts, target: &Counts) {
@@ -378,10 +393,12 @@ impl<'p, 'm> Chooser<'p, 'm> {
     }
 
     fn push(&mut self, unit: usize, from: usize, to: usize, is_ready: bool) {
-        if self.budget == 0 || !self.taken.insert(unit) {
+        // What is moved at once is not on its way.
+        let cost = usize::from(!is_ready || !self.plan.is_free(unit));
+        if self.budget < cost || !self.taken.insert(unit) {
             return;
         }
-        self.budget -= 1;
+        self.budget -= cost;
         let (class, weight) =
             (self.plan.model.class_of(unit), self.plan.model.class(unit).weight());
         self.surplus[class][from] = self.surplus[class][from].saturating_sub(1);
@@ -396,7 +413,8 @@ impl<'p, 'm> Chooser<'p, 'm> {
 /// Why a partition has another owner in this generation than it says itself, or none.
 pub(super) fn reason(plan: &Plan<'_>, unit: usize, claim: Claim) -> Option<MoveReason> {
     let home = plan.homes[unit];
-    let given_up = plan.moves.iter().find(|one| one.unit == unit && one.is_ready);
+    let mut moves = plan.moves.iter().filter(|one| one.is_ready).chain(&plan.handed_over);
+    let given_up = moves.find(|one| one.unit == unit);
     match (claim, home) {
         (Claim::Conflict, _) => Some(MoveReason::Conflict),
         (Claim::Nobody, None) => None,
@@ -404,7 +422,9 @@ pub(super) fn reason(plan: &Plan<'_>, unit: usize, claim: Claim) -> Option<MoveR
             let is_warm = plan.copy(unit, home).is_some_and(|copy| copy.is_ready);
             Some(if is_warm { MoveReason::UnownedWarm } else { MoveReason::UnownedCold })
         }
-        (Claim::Member(member), Some(home)) if member == home => None,
-        (Claim::Member(_), _) => Some(given_up.map_or(MoveReason::Reunited, |one| one.reason)),
+        (Claim::Member(member) | Claim::Released(member), Some(home)) if member == home => None,
+        (Claim::Member(_) | Claim::Released(_), _) => {
+            Some(given_up.map_or(MoveReason::Reunited, |one| one.reason))
+        }
     }
 }

@@ -14,8 +14,25 @@ use crate::planted::{self, Bug};
 pub(super) enum Claim {
     Nobody,
     Member(usize),
+    /// This member has it, and has drained it: it can be anybody's at once.
+    Released(usize),
     /// Two members of the same generation: both must give it up.
     Conflict,
+}
+
+impl Claim {
+    /// Who has it.
+    pub(super) const fn member(self) -> Option<usize> {
+        match self {
+            Self::Member(member) | Self::Released(member) => Some(member),
+            Self::Nobody | Self::Conflict => None,
+        }
+    }
+
+    /// Whether it can be given to anybody.
+    pub(super) const fn is_free(self) -> bool {
+        matches!(self, Self::Nobody | Self::Released(_))
+    }
 }
 
 #[derive(Debug)]
@@ -127,6 +144,18 @@ impl<'m> Model<'m> {
         }
     }
 
+    /// This member has released these partitions. It does not claim them, so a claim of somebody
+    /// else's is newer than that.
+    pub(super) fn release(&mut self, member: usize, partitions: &Partitions) {
+        for (topic, partition) in partitions {
+            if let Some(part) = self.part(topic, *partition)
+                && self.claims[part] == Claim::Nobody
+            {
+                self.claims[part] = Claim::Released(member);
+            }
+        }
+    }
+
     fn part(&self, topic: &str, partition: i32) -> Option<usize> {
         let topic = &self.topics[*self.topic_index.get(topic)?];
         let partition = usize::try_from(partition).ok()?;
@@ -181,18 +210,21 @@ impl<'m> Model<'m> {
     pub(super) fn owner(&self, unit: usize) -> Option<usize> {
         let mut best: Option<(usize, usize)> = None;
         for claim in self.claims(unit) {
-            let Claim::Member(member) = claim else {
+            let Some(member) = claim.member().filter(|member| self.subscribed(*member, unit))
+            else {
                 continue;
             };
-            if !self.subscribed(member, unit) {
-                continue;
-            }
-            let parts = self.claims(unit).filter(|other| *other == claim).count();
+            let parts = self.claims(unit).filter(|other| other.member() == Some(member)).count();
             if best.is_none_or(|(most, first)| (parts, first) > (most, member)) {
                 best = Some((parts, member));
             }
         }
         best.map(|(_, member)| member)
+    }
+
+    /// Whether all of the unit can be given to anybody.
+    pub(super) fn is_free(&self, unit: usize) -> bool {
+        self.claims(unit).all(Claim::is_free)
     }
 
     /// What each member gets, if each unit is for the member in `homes`.
@@ -206,7 +238,7 @@ impl<'m> Model<'m> {
                 continue;
             };
             for (partition, claim) in self.parts(unit) {
-                let is_free = claim == Claim::Nobody || planted::is(Bug::TakeWhileOwned);
+                let is_free = claim.is_free() || planted::is(Bug::TakeWhileOwned);
                 if is_free || claim == Claim::Member(home) {
                     assigned[home].push(partition);
                 }

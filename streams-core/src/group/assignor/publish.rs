@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::incr_coop::{self, Move};
-use super::model::Claim;
 use super::{Assignment, Assignor, Plan, Subscription};
 use crate::group::Partitions;
 use crate::group::user_data::{Instructions, MemberMeta, encode_instructions};
@@ -62,8 +61,11 @@ fn instructions(plan: &incr_coop::Plan<'_>, assigned: &[Partitions]) -> Vec<Inst
         })
         .collect();
     let partitions = |unit| plan.model.parts(unit).map(|(partition, _)| partition);
-    for Move { unit, to, .. } in &plan.moves {
+    for Move { unit, from, to, is_ready, .. } in &plan.moves {
         all[*to].transitions.extend(partitions(*unit));
+        if !is_ready {
+            all[*from].outgoing.extend(partitions(*unit));
+        }
     }
     // What its new owner can't have yet, because others must give it up first, stays warm.
     for copy in plan.copies.iter().filter(|copy| plan.homes[copy.unit] == Some(copy.member)) {
@@ -137,11 +139,8 @@ fn view(
     for (unit, home) in plan.homes.iter().enumerate() {
         let receiver = plan.moves.iter().find(|one| one.unit == unit).map(|one| one.to);
         for (partition, claim) in plan.model.parts(unit) {
-            let from = match claim {
-                Claim::Member(member) => Some(member),
-                Claim::Nobody | Claim::Conflict => None,
-            };
-            if !home.is_some_and(|home| from == Some(home) || claim == Claim::Nobody) {
+            let from = claim.member();
+            if !home.is_some_and(|home| from == Some(home) || claim.is_free()) {
                 view.unowned.insert(partition.clone());
             }
             if let Some(reason) = incr_coop::reason(plan, unit, claim) {

@@ -25,6 +25,8 @@ pub(super) struct Round {
 pub(super) struct Effect {
     /// Claimed, and not assigned: on its way to another member.
     pub(super) given_up: BTreeSet<Partition>,
+    /// Released, and assigned to another member.
+    pub(super) given_on: BTreeSet<Partition>,
     /// How many partitions active members have, and those on their way counted for nobody.
     pub(super) loads: Vec<usize>,
     /// What members that want to leave still have.
@@ -118,7 +120,12 @@ impl Round {
         let mut loads: BTreeMap<&str, usize> =
             metas.keys().filter(|id| active(id)).map(|id| (*id, 0)).collect();
         for partition in self.all() {
-            match (homes.get(&partition), claims.contains_key(&partition)) {
+            let released = metas.iter().find(|(_, meta)| meta.released.contains(&partition));
+            let home = homes.get(&partition);
+            if released.is_some_and(|(id, _)| home.is_some_and(|home| home != id)) {
+                effect.given_on.insert(partition.clone());
+            }
+            match (home, claims.contains_key(&partition)) {
                 (Some(home), _) => match loads.get_mut(home) {
                     Some(load) => *load += 1,
                     None => effect.leaving += 1,
@@ -154,12 +161,14 @@ impl Round {
         if moving.len() > self.settings.active_transitions {
             return Err(format!("GRP-3: {moving:?} are on their way"));
         }
-        for partition in &effect.given_up {
-            let is_ready = |meta: &MemberMeta| {
+        for partition in effect.given_up.union(&effect.given_on) {
+            let is_ready = |(id, meta): (&&str, &MemberMeta)| {
+                let gets = self.assignments[*id].partitions.contains(partition);
                 meta.status == MemberStatus::Active
+                    && (gets || effect.given_up.contains(partition))
                     && (meta.ready.contains(partition) || meta.standby.contains(partition))
             };
-            if !metas.values().any(is_ready) {
+            if !metas.iter().any(is_ready) {
                 return Err(format!("{partition:?} is given up, and nobody is ready for it"));
             }
         }

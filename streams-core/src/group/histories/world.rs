@@ -66,6 +66,10 @@ pub(super) struct Client {
     standing: Option<Generation>,
     /// It is to join, and its last commit arrives then.
     commits_until: Option<Instant>,
+    /// What it is to release, and what of that stands still.
+    outgoing: Partitions,
+    hold: u64,
+    suspended: Partitions,
     draining: BTreeMap<Partition, Instant>,
     copies: BTreeMap<Partition, Copy>,
     generation: i32,
@@ -105,6 +109,8 @@ pub(super) struct World {
     moves_needed: Option<usize>,
     cast: Vec<(String, crate::group::MemberStatus)>,
     given_up: BTreeSet<Partition>,
+    /// Who worked on it last.
+    workers: BTreeMap<Partition, usize>,
     pub(super) effect: Effect,
 }
 
@@ -139,6 +145,7 @@ impl World {
             moves_needed: None,
             cast: Vec::new(),
             given_up: BTreeSet::new(),
+            workers: BTreeMap::new(),
             effect: Effect::default(),
         }
     }
@@ -168,6 +175,9 @@ impl World {
             processing: Partitions::new(),
             standing: None,
             commits_until: None,
+            outgoing: Partitions::new(),
+            hold: 0,
+            suspended: Partitions::new(),
             draining: BTreeMap::new(),
             copies: BTreeMap::new(),
             generation: -1,
@@ -356,7 +366,13 @@ impl World {
                 assert_eq!(client.standing, Some(generation), "it began before");
                 assert!(warm.is_disjoint(&owned), "a copy of what is owned");
                 client.copies.retain(|partition, _| warm.contains(partition));
+                self.workers.extend(assigned.iter().map(|partition| (partition.clone(), index)));
                 client.processing.extend(assigned);
+                let suspended = std::mem::take(&mut client.suspended);
+                let resumed = suspended.intersection(&owned);
+                let others = resumed.clone().find(|p| self.workers.get(*p) != Some(&index));
+                assert_eq!(others, None, "GRP-1: taken back, and another has worked on it");
+                client.processing.extend(resumed.cloned());
                 assert!(owned.is_subset(&client.processing), "{owned:?} {:?}", client.processing);
                 for partition in warm {
                     let again = !matches!(
@@ -370,16 +386,26 @@ impl World {
                     }
                 }
             }
-            GroupEvent::Rejoining => {
-                let commit = ms(self.random.below(30));
+            GroupEvent::Rejoining { hold, outgoing } => {
+                // Longer than the member waits for it, from time to time.
+                let slow = self.random.below(4) == 0;
+                let commit = ms(self.random.below(if slow { 300 } else { 30 }));
                 self.clients[index].commits_until = Some(now + commit);
+                self.clients[index].outgoing = outgoing;
+                self.clients[index].hold = hold;
             }
-            GroupEvent::Waiting => {}
+            GroupEvent::Waiting { resumed } => {
+                let client = &mut self.clients[index];
+                let is_resumed = |p: &Partition| resumed.contains(p);
+                let going = client.suspended.extract_if(.., is_resumed);
+                client.processing.extend(going);
+            }
             GroupEvent::Begun { generation } => self.clients[index].standing = Some(generation),
             GroupEvent::Revoked { partitions } => self.begin_drains(index, &partitions),
             GroupEvent::Lost { .. } => {
                 self.clients[index].standing = None;
                 self.clients[index].processing.clear();
+                self.clients[index].suspended.clear();
                 self.clients[index].draining.clear();
             }
             GroupEvent::View(view) => {
@@ -408,13 +434,19 @@ impl World {
         let now = self.now;
         let client = &mut self.clients[index];
         if client.commits_until.take_if(|at| *at <= now).is_some() {
-            client.member.held(now);
+            // Events of some take too long.
+            let outgoing = std::mem::take(&mut client.outgoing);
+            let released: Partitions =
+                outgoing.into_iter().filter(|_| self.random.below(4) > 0).collect();
+            client.processing.retain(|partition| !released.contains(partition));
+            client.suspended.extend(released.iter().cloned());
+            client.member.held(now, client.hold, &released);
         }
         let drained: Partitions =
             client.draining.extract_if(.., |_, at| *at <= now).map(|(p, _)| p).collect();
         if !drained.is_empty() {
             client.processing.retain(|partition| !drained.contains(partition));
-            client.member.acknowledge_revoked(now, &drained);
+            client.member.acknowledge_revoked(now, &drained, client.generation);
         }
         let (mut warmed, mut failed) = (Partitions::new(), Partitions::new());
         for (partition, copy) in &mut client.copies {
@@ -463,7 +495,7 @@ impl World {
                 self.moves = 0;
                 self.moves_needed = None;
             }
-            let begun = effect.given_up.difference(&self.given_up).count();
+            let begun = effect.given_up.difference(&self.given_up).count() + effect.given_on.len();
             match self.moves_needed {
                 None => self.moves_needed = Some(effect.moves_needed()),
                 Some(needed) => {

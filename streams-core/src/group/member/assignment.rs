@@ -48,14 +48,26 @@ impl Member {
         };
         let Assignment { partitions, user_data } = assignment;
         self.confirmed = generation.generation_id;
-        let assigned: Partitions = partitions.difference(&self.owned).cloned().collect();
+        let is_new = |p: &&(String, i32)| !self.owned.contains(*p) && !self.closing.contains(*p);
+        let assigned: Partitions = partitions.iter().filter(is_new).cloned().collect();
         let mut revoked: Partitions = self.owned.difference(&partitions).cloned().collect();
         // One that is being given up and comes back is given up all the same: its task is closing.
-        revoked.extend(partitions.intersection(&self.revoking).cloned());
+        let closing = self.revoking.union(&self.closing);
+        revoked.extend(closing.filter(|partition| partitions.contains(*partition)).cloned());
+        // What was released has its next owner already: nobody waits for an acknowledgement.
+        let released = std::mem::take(&mut self.released);
+        let given_on: Partitions = released.difference(&partitions).cloned().collect();
+        self.owned.retain(|partition| !given_on.contains(partition));
         self.owned.extend(partitions);
-        self.revoking = revoked.clone();
+        self.revoking = revoked.difference(&given_on).cloned().collect();
+        self.closing.retain(|partition| !self.revoking.contains(partition));
+        self.closing.extend(given_on);
+        self.assigned_in.retain(|partition, _| self.owned.contains(partition));
+        let since = assigned.iter().map(|p| (p.clone(), self.confirmed));
+        self.assigned_in.extend(since);
         let owned: Partitions = self.owned.difference(&revoked).cloned().collect();
         let instructions = self.instructions(user_data.as_ref());
+        self.outgoing.clone_from(&instructions.outgoing);
         self.copies.follow(now, &instructions, &owned, &self.told);
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);

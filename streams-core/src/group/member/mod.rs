@@ -29,6 +29,8 @@
 //! (`pace`). What we own we still own when the reply comes: we claimed it, so nobody else gets it
 //! in that generation (GRP-1).
 //!
+//! *Released partitions* change their owner in one generation instead of two (`release`).
+//!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
 //! While one is in force, all is given up before the next JoinGroup. If the group falls back to one
 //! while we hold partitions, they are `Lost`: others may have them as soon as we know.
@@ -37,6 +39,7 @@ mod assignment;
 mod copies;
 mod errors;
 mod pace;
+mod release;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -120,8 +123,19 @@ pub struct Member {
     owned: Partitions,
     /// The generation that gave us what we have.
     confirmed: i32,
+    /// How often commits were held.
+    holds: u64,
     /// Being given up.
     revoking: Partitions,
+    /// Not ours any more, and not acknowledged yet: nobody waits for that, but they can't be ours
+    /// again before.
+    closing: Partitions,
+    /// The generation in which each became ours.
+    assigned_in: BTreeMap<(String, i32), i32>,
+    /// Ours that others prepare for.
+    outgoing: Partitions,
+    /// Ours that stand still, and can be anybody's in the generation of the JoinGroup that says so.
+    released: Partitions,
     copies: Copies,
     /// What we said of ourselves in the last JoinGroup.
     told: MemberMeta,
@@ -156,7 +170,12 @@ impl Member {
             assignor: None,
             owned: Partitions::new(),
             confirmed: -1,
+            holds: 0,
             revoking: Partitions::new(),
+            closing: Partitions::new(),
+            assigned_in: BTreeMap::new(),
+            outgoing: Partitions::new(),
+            released: Partitions::new(),
             copies: Copies::default(),
             told: MemberMeta::default(),
             gave_up: false,
@@ -189,23 +208,7 @@ impl Member {
                 self.state = State::Finding { resume: *resume };
                 Some(GroupRequest::FindCoordinator { group_id: self.config.group_id.clone() })
             }
-            State::Rejoin { from } if now >= *from => {
-                let calls_others = self.pace.has_others() && !self.called;
-                if self.owned.is_empty() {
-                    return Some(self.join(now, false));
-                }
-                if calls_others && !self.pace.others_hear_soon(now) {
-                    self.events.push_back(GroupEvent::Waiting);
-                    return Some(self.join(now, false));
-                }
-                self.events.push_back(GroupEvent::Rejoining);
-                // A commit that is on its way arrives before others have heard.
-                if calls_others {
-                    return Some(self.join(now, true));
-                }
-                self.state = State::Holding { until: now + HOLD_MAX };
-                None
-            }
+            State::Rejoin { from } if now >= *from => self.rejoin(now),
             State::Holding { until } if now >= *until => Some(self.join(now, true)),
             State::Counting { members, asked } if !*asked => {
                 *asked = true;
@@ -230,16 +233,44 @@ impl Member {
         }
     }
 
+    fn rejoin(&mut self, now: Instant) -> Option<GroupRequest> {
+        self.give_up_released();
+        let calls_others = self.pace.has_others() && !self.called;
+        if self.owned.is_empty() {
+            return Some(self.join(now, false));
+        }
+        if calls_others && !self.pace.others_hear_soon(now) {
+            self.says_waiting();
+            return Some(self.join(now, false));
+        }
+        self.holds += 1;
+        let hold = self.holds;
+        // A commit that is on its way arrives before others have heard.
+        if calls_others {
+            self.events.push_back(GroupEvent::Rejoining { hold, outgoing: Partitions::new() });
+            return Some(self.join(now, true));
+        }
+        let outgoing = self.can_be_released();
+        self.events.push_back(GroupEvent::Rejoining { hold, outgoing });
+        self.state = State::Holding { until: now + HOLD_MAX };
+        None
+    }
+
     fn join(&mut self, now: Instant, holds_commits: bool) -> GroupRequest {
         let patience = holds_commits.then(|| now + self.pace.join_patience(now));
         self.state = State::Joining { patience };
         GroupRequest::Join(Box::new(self.join_request(now)))
     }
 
-    /// After `Rejoining`: no commit is on its way any more.
-    pub fn held(&mut self, now: Instant) {
-        if let State::Holding { until } = &mut self.state {
+    /// After `Rejoining`: no commit is on its way any more, and of the outgoing partitions these
+    /// stand still, with nothing in a transaction. `hold` is the number that `Rejoining` had: what
+    /// is said of an earlier one came too late.
+    pub fn held(&mut self, now: Instant, hold: u64, released: &Partitions) {
+        if let State::Holding { until } = &mut self.state
+            && hold == self.holds
+        {
             *until = now.min(*until);
+            self.released = self.can_be_released().intersection(released).cloned().collect();
         }
     }
 
@@ -323,7 +354,7 @@ impl Member {
         if let State::Joining { patience } = &mut self.state
             && patience.take_if(|at| now >= *at).is_some()
         {
-            self.events.push_back(GroupEvent::Waiting);
+            self.says_waiting();
         }
         self.copies.handle_timeout(now);
         if let State::Stable { asked: false, held: None, .. } = self.state {
@@ -378,7 +409,7 @@ impl Member {
             && !matches!(reply, Ok(GroupReply::Joined { code: 0, .. }))
             && patience.take().is_some()
         {
-            self.events.push_back(GroupEvent::Waiting);
+            self.says_waiting();
         }
         if let Ok(GroupReply::Heartbeat { .. }) = reply {
             self.pace.measured(now - self.asked_at);
@@ -438,11 +469,17 @@ impl Member {
     }
 
     /// The revoked partitions are drained: nothing of them is in an open transaction (EOS-6). Now
-    /// they can be given to others, in the next generation.
-    pub fn acknowledge_revoked(&mut self, now: Instant, partitions: &Partitions) {
+    /// they can be given to others, in the next generation. `generation` is the last one that was
+    /// heard of: what became ours later is not meant.
+    pub fn acknowledge_revoked(&mut self, now: Instant, partitions: &Partitions, generation: i32) {
+        let since = &self.assigned_in;
+        let is_meant = |p: &(String, i32)| {
+            partitions.contains(p) && since.get(p).is_none_or(|since| *since <= generation)
+        };
         let before = self.revoking.len();
-        self.revoking.retain(|partition| !partitions.contains(partition));
-        self.owned.retain(|partition| !partitions.contains(partition));
+        self.revoking.retain(|partition| !is_meant(partition));
+        self.owned.retain(|partition| !is_meant(partition));
+        self.closing.retain(|partition| !is_meant(partition));
         self.gave_up |= self.revoking.len() < before;
         if self.gave_up && self.revoking.is_empty() {
             self.rejoin_by(now);
@@ -638,7 +675,7 @@ impl Member {
     fn fail(&mut self, reason: &str) {
         let reason = format!("group `{}`: {reason}", self.config.group_id);
         if matches!(self.state, State::Joining { patience: Some(_) }) {
-            self.events.push_back(GroupEvent::Waiting);
+            self.says_waiting();
         }
         self.state = State::Failed;
         self.events.push_back(GroupEvent::Failed { reason });
@@ -647,6 +684,9 @@ impl Member {
     fn lose(&mut self, reason: &str) {
         self.owned.clear();
         self.revoking.clear();
+        self.outgoing.clear();
+        self.released.clear();
+        self.closing.clear();
         self.gave_up = false;
         self.confirmed = -1;
         self.assignor = None;
@@ -661,6 +701,7 @@ impl Member {
         self.generation = None;
         self.owned.clear();
         self.revoking.clear();
+        self.released.clear();
         self.events.push_back(GroupEvent::Left);
     }
 
@@ -670,6 +711,9 @@ impl Member {
     /// If something doesn't.
     pub fn check_invariants(&self) {
         assert!(self.revoking.is_subset(&self.owned), "what is given up is owned until then");
+        assert!(self.released.is_subset(&self.owned), "what is released is owned until it is not");
+        assert!(self.closing.is_disjoint(&self.released), "what is closing does not stand still");
+        assert!(self.released.is_disjoint(&self.revoking), "given up, or released");
         if self.generation.is_none() {
             assert!(self.owned.is_empty(), "GRP-1: nothing is owned without a generation");
         }
@@ -679,5 +723,7 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+mod release_tests;
 #[cfg(test)]
 mod tests;

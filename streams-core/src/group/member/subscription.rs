@@ -22,6 +22,7 @@ impl Member {
         let mut meta =
             MemberMeta { status, left_at_ms, knows_standbys: true, ..MemberMeta::default() };
         self.copies.report(now, &mut meta);
+        meta.released.clone_from(&self.released);
         meta
     }
 
@@ -34,7 +35,7 @@ impl Member {
         let subscription = |assignor: &Assignor| Subscription {
             topics: self.config.topics.clone(),
             owned: match assignor.is_cooperative() {
-                true => self.owned.clone(),
+                true => self.owned.difference(&self.released).cloned().collect(),
                 false => Partitions::new(),
             },
             generation: self.confirmed,

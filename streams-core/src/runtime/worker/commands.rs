@@ -14,6 +14,7 @@ use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
 use crate::runtime::slot::SlotCommand;
 use crate::store::StateStore;
+use crate::task::TaskState;
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn execute(&mut self, now: Instant, command: Command) {
@@ -116,7 +117,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         task.rewind();
         let at = task.topic_partition().clone();
         tracing::info!(partition = %at, offset, "rewound");
-        if task.takes_more(0)
+        if task.state == TaskState::Active
             && let Err(error) = self.fetcher.assign(&at, offset)
         {
             self.fail(error.into());

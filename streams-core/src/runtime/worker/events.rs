@@ -130,12 +130,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn run_waiting(&mut self, now: Instant, clock: &impl Clock) {
-        while !self.failed && !self.waiting.is_empty() {
+        while !self.failed
+            && let Some(next) = self.waiting.iter().position(|one| !self.is_suspended(one))
+        {
             let Offer::Join { slot, .. } = self.pool.offer(now) else {
                 self.full = true;
                 return;
             };
-            match self.waiting.pop_front() {
+            match self.waiting.remove(next) {
                 Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
                 Some(Waiting::Interject(partition, run)) => {
                     let at = clock.wall_clock();
@@ -145,6 +147,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 None => return,
             }
         }
+    }
+
+    fn is_suspended(&self, waiting: &Waiting<A::Store>) -> bool {
+        let partition = match waiting {
+            Waiting::Completion(completion) => completion.ticket.topic_partition.partition(),
+            Waiting::Interject(partition, _) => *partition,
+        };
+        self.tasks.get(&partition).is_some_and(|task| task.suspended)
     }
 
     fn complete(&mut self, now: Instant, slot: usize, completion: Completion<A::Store>) {
@@ -186,7 +196,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     fn run_interjections(&mut self, now: Instant, clock: &impl Clock) {
         let due = |task: &Task<A::Store>| {
             let at = task.interjections.iter().position(|at| *at <= now)?;
-            (task.state == TaskState::Active).then_some((task.topic_partition().partition(), at))
+            task.begins().then_some((task.topic_partition().partition(), at))
         };
         while let Some((partition, which)) = self.tasks.values().find_map(due) {
             let Offer::Join { slot, .. } = self.pool.offer(now) else {

@@ -38,17 +38,19 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Revoke(partition) => self.revoke(now, &partition, false),
             ToWorker::Retire(partition) => self.revoke(now, &partition, true),
             ToWorker::LoseAll => self.lose_all(now),
-            ToWorker::Hold => {
-                (self.holding, self.rejoining) = (true, true);
+            ToWorker::Hold(hold) => {
+                (self.holding, self.rejoining) = (Some(hold), true);
                 self.pool.handle(now, Event::HoldCommits);
             }
+            ToWorker::Suspend(partition) => self.suspend(now, &partition),
+            ToWorker::Resume(partition) => self.resume(now, &partition),
             ToWorker::Release => {
-                self.rejoining = true;
+                (self.holding, self.rejoining) = (None, true);
                 self.pool.handle(now, Event::ReleaseCommits);
             }
             ToWorker::Generation(generation) => {
                 self.generation = Some(generation);
-                self.rejoining = false;
+                (self.holding, self.rejoining) = (None, false);
                 self.pool.handle(now, Event::ReleaseCommits);
             }
             ToWorker::Resolved(txn, committed) => {
@@ -153,6 +155,27 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         next_run(now, every, jitter, random)
     }
 
+    /// Begins nothing more of the partition. One that waits for a completer goes on: it could take
+    /// for ever.
+    fn suspend(&mut self, now: Instant, partition: &TopicPartition) {
+        let Some(id) = self.task_of(partition).filter(|task| task.begins()).map(|task| task.id)
+        else {
+            return;
+        };
+        if self.pool.can_suspend(id) {
+            self.pool.handle(now, Event::Suspend { partition: id });
+            self.tasks.values_mut().filter(|task| task.id == id).for_each(|t| t.suspended = true);
+        }
+    }
+
+    fn resume(&mut self, now: Instant, partition: &TopicPartition) {
+        if let Some(task) = self.task_of(partition) {
+            task.suspended = false;
+            let partition = task.id;
+            self.pool.handle(now, Event::Resume { partition });
+        }
+    }
+
     fn revoke(&mut self, now: Instant, partition: &TopicPartition, retires: bool) {
         let Some(task) = self.task_of(partition) else {
             // Lost, or never begun: nothing of it is in a transaction.
@@ -181,7 +204,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 (self.parts.report)(FromWorker::Drained(partition.clone()));
             }
             TaskState::Active => {
-                task.retires = retires;
+                (task.retires, task.suspended) = (retires, false);
                 task.backlog.clear();
                 task.interjections.clear();
                 self.fetcher.unassign(partition);
@@ -216,7 +239,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         self.waiting.clear();
         // EOS-7: there is nothing to commit with.
-        self.generation = None;
+        (self.generation, self.holding) = (None, None);
         self.pool.handle(now, Event::LoseAll);
         self.explain_fences();
     }

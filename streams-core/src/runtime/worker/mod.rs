@@ -11,6 +11,8 @@ mod inbox;
 #[cfg(test)]
 mod planted_tests;
 mod restore;
+#[cfg(test)]
+mod suspended_tests;
 mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -62,8 +64,12 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Retire(TopicPartition),
     /// All partitions are lost.
     LoseAll,
-    /// The generation is about to change: begin no commit.
-    Hold,
+    /// The generation is about to change: begin no commit. Of which hold it is the answer says.
+    Hold(u64),
+    /// The partition may go to another member: begin nothing, and finish what has begun.
+    Suspend(TopicPartition),
+    /// It goes on.
+    Resume(TopicPartition),
     /// It changes when others have joined: commit until then.
     Release,
     /// The generation is known.
@@ -95,8 +101,8 @@ pub(crate) struct Assignment {
 pub(crate) enum FromWorker {
     /// The partition's store is restored, and its events are processed.
     Active(TopicPartition),
-    /// Asked to hold its commits, it has none on its way.
-    Held(usize),
+    /// Asked to hold its commits, it has none on its way, and these partitions stand still.
+    Held { worker: usize, hold: u64, suspended: Vec<i32> },
     /// The warm copy has caught up.
     Warmed(TopicPartition),
     /// There is no warm copy, and why.
@@ -160,7 +166,7 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     /// When the lag of warm copies is said next.
     lag_due: Option<Instant>,
     /// Asked to hold its commits, and one is on its way.
-    holding: bool,
+    holding: Option<u64>,
     /// The member joins, and its generation may end at any time.
     rejoining: bool,
     /// No transaction took the last event: what ends one wakes us.
@@ -223,7 +229,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             last_error: None,
             fence: Fence::default(),
             lag_due: None,
-            holding: false,
+            holding: None,
             rejoining: false,
             full: false,
             failed: false,
@@ -252,9 +258,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.execute(now, command);
         }
         self.transmit(now);
-        if self.holding && !self.pool.is_committing() {
-            self.holding = false;
-            (self.parts.report)(FromWorker::Held(self.parts.index));
+        if !self.pool.is_committing()
+            && self.pool.is_suspended()
+            && let Some(hold) = self.holding.take()
+        {
+            let suspended = self.tasks.iter().filter(|(_, task)| task.suspended);
+            let suspended = suspended.map(|(partition, _)| *partition).collect();
+            let worker = self.parts.index;
+            (self.parts.report)(FromWorker::Held { worker, hold, suspended });
         }
         self.stop_if_fenced(now);
         self.end_if_stopped();
@@ -278,7 +289,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// When a timer is due.
     fn due(&self) -> Option<Instant> {
-        let interjections = self.tasks.values().flat_map(|task| task.interjections.iter().copied());
+        let begins = self.tasks.values().filter(|task| task.begins());
+        let interjections = begins.flat_map(|task| task.interjections.iter().copied());
         let interjections = interjections.filter(|_| !self.full && !self.failed);
         interjections.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }

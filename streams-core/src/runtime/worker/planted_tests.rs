@@ -20,7 +20,7 @@ const TOPIC: &str = "events";
 const CHANGELOG: &str = "changes";
 
 #[derive(Events)]
-enum Added {
+pub(super) enum Added {
     Add(u64),
 }
 
@@ -30,14 +30,14 @@ enum Counted {
 }
 
 #[derive(StateStore)]
-struct Counts {
+pub(super) struct Counts {
     counts: Table<String, u64>,
 }
 
 static OUT: Topic<Counted> = Topic::new("out");
 
 #[event_source(events = Added, store = Counts)]
-mod counter {
+pub(super) mod counter {
     use super::*;
 
     #[event_handler("Add")]
@@ -57,15 +57,15 @@ fn count(ctx: &mut EventContext<Counts>) -> Result<ExecutionState> {
 
 type MemberWorker = Worker<counter::Source, MemoryProducer, MemoryFetcher>;
 
-struct Member {
-    worker: MemberWorker,
-    mailbox: Mailbox<ToWorker<Counts, MemoryProducer>>,
+pub(super) struct Member {
+    pub(super) worker: MemberWorker,
+    pub(super) mailbox: Mailbox<ToWorker<Counts, MemoryProducer>>,
     slots: Vec<(SlotCalls<MemoryProducer>, Receiver<SlotCommand>)>,
-    reports: Receiver<FromWorker>,
+    pub(super) reports: Receiver<FromWorker>,
 }
 
 /// Stands still: what waits for a back-off waits for ever.
-struct Still(Instant);
+pub(super) struct Still(pub(super) Instant);
 
 impl Clock for Still {
     fn now(&self) -> Instant {
@@ -77,16 +77,16 @@ impl Clock for Still {
     }
 }
 
-struct World {
-    cluster: Cluster,
-    clock: Still,
-    at: TopicPartition,
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) clock: Still,
+    pub(super) at: TopicPartition,
     /// The callbacks that were called, of all members.
-    called: Arc<Mutex<Vec<&'static str>>>,
+    pub(super) called: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let cluster = Cluster::new(1);
         for topic in [TOPIC, CHANGELOG, "out"] {
             cluster.lock().make_topic(topic);
@@ -95,7 +95,7 @@ impl World {
         Self { cluster, clock, at, called: Arc::default() }
     }
 
-    fn member(&self, name: &'static str) -> Member {
+    pub(super) fn member(&self, name: &'static str) -> Member {
         let builder = counter::Source::builder().bootstrap("memory:1").group("g").topic(TOPIC);
         let builder = builder.changelog(CHANGELOG).check().expect("settings");
         let call = |name| {
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// A member that is given the partition.
-    fn owner(&self, name: &'static str) -> Member {
+    pub(super) fn owner(&self, name: &'static str) -> Member {
         let mut member = self.member(name);
         self.settle(&mut member);
         self.generation(&member, name);
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Steps a member until it has nothing to do. Returns what it says.
-    fn settle(&self, member: &mut Member) -> VecDeque<FromWorker> {
+    pub(super) fn settle(&self, member: &mut Member) -> VecDeque<FromWorker> {
         for _ in 0..10_000 {
             let next = member.worker.step(&self.clock);
             let mut moved = false;
@@ -155,7 +155,7 @@ impl World {
         panic!("it is never done");
     }
 
-    fn generation(&self, member: &Member, name: &str) {
+    pub(super) fn generation(&self, member: &Member, name: &str) {
         let generation_id = self.cluster.lock().next_generation();
         member.mailbox.send(ToWorker::Generation(Generation {
             group_id: "g".into(),
@@ -165,11 +165,11 @@ impl World {
         }));
     }
 
-    fn changelog(&self) -> (i64, i64) {
+    pub(super) fn changelog(&self) -> (i64, i64) {
         (0, self.cluster.lock().end(&TopicPartition::new(CHANGELOG, 0)))
     }
 
-    fn assign(&self, member: &Member) {
+    pub(super) fn assign(&self, member: &Member) {
         let committed = self.cluster.lock().committed(&self.at).cloned();
         let committed = committed
             .map(|known| Snapshot::parse(known.offset, &known.metadata).expect("our metadata"));
@@ -179,11 +179,11 @@ impl World {
         member.mailbox.send(ToWorker::Assign(assignment));
     }
 
-    fn interject(member: &Member) {
+    pub(super) fn interject(member: &Member) {
         member.mailbox.send(ToWorker::Interject(0, Box::new(|ctx, _| count(ctx))));
     }
 
-    fn send(&self) {
+    pub(super) fn send(&self) {
         let mut outputs = Outputs::default();
         let topic: Topic<Added> = Topic::new(TOPIC);
         topic.write(&mut outputs, None, "n", &Added::Add(1)).expect("it has a form");
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// The committed counts.
-    fn counts(&self) -> Vec<u64> {
+    pub(super) fn counts(&self) -> Vec<u64> {
         let is_output = |record: &Record, _| &**record.topic_partition().topic() == "out";
         let outputs = self.cluster.lock().records(View::Committed, 0, is_output);
         let value = |record: &Record| {
