@@ -302,7 +302,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Called when a partition is about to be given up: what has begun is finished after that.
+    /// Called when a partition is about to be given up: what has begun is finished after that, and
+    /// the next owner begins after that. If it is not given up after all, because the member that
+    /// prepares for it is not ready yet, [`on_activated`](Self::on_activated) is called again.
     /// GKES: `OnPartitionWillRevoke`. Not called for one that is lost.
     #[must_use]
     pub fn on_will_revoke(
@@ -313,8 +315,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Called when a partition is ours no more. GKES: `OnPartitionRevoked`. Its store may stay as a
-    /// copy that follows the next owner.
+    /// Called when a partition is ours no more; its next owner may have begun. GKES:
+    /// `OnPartitionRevoked`. Its store may stay as a copy that follows the next owner.
     #[must_use]
     pub fn on_revoked(mut self, call: impl Fn(&TopicPartition) + Send + Sync + 'static) -> Self {
         self.callbacks.on_revoked = Some(Arc::new(call));

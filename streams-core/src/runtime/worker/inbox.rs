@@ -163,16 +163,18 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         if self.pool.can_suspend(id) {
+            self.parts.callbacks.will_revoke(partition);
             self.pool.handle(now, Event::Suspend { partition: id });
             self.tasks.values_mut().filter(|task| task.id == id).for_each(|t| t.suspended = true);
         }
     }
 
     fn resume(&mut self, now: Instant, partition: &TopicPartition) {
-        if let Some(task) = self.task_of(partition) {
+        if let Some(task) = self.task_of(partition).filter(|task| task.suspended) {
             task.suspended = false;
-            let partition = task.id;
-            self.pool.handle(now, Event::Resume { partition });
+            let id = task.id;
+            self.pool.handle(now, Event::Resume { partition: id });
+            self.parts.callbacks.activated(partition);
         }
     }
 
@@ -191,7 +193,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         }
         let id = task.id;
-        if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) {
+        // Of one that stands still it was said.
+        if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) && !task.suspended {
             self.parts.callbacks.will_revoke(partition);
         }
         let Some(task) = self.task_of(partition) else {

@@ -41,6 +41,8 @@ fn eos6_what_has_begun_is_committed_although_commits_are_held_and_nothing_else_b
     a.mailbox.send(ToWorker::Resume(world.at.clone()));
     world.settle(&mut a);
     assert_eq!(world.counts(), [1, 2, 3, 4], "what came meanwhile is not lost");
+    let called = world.called.lock().expect("no panic").clone();
+    assert_eq!(called, ["assigned", "activated", "will revoke", "activated"]);
 }
 
 #[test]
@@ -67,6 +69,10 @@ fn eos6_one_that_stands_still_is_given_on_as_it_is() {
     world.send();
     world.settle(&mut b);
     assert_eq!(world.counts(), [1, 2, 3]);
+    let called = world.called.lock().expect("no panic").clone();
+    // `b` begins after the second, and may have begun before the last.
+    let all = ["assigned", "activated", "will revoke", "assigned", "activated", "revoked"];
+    assert_eq!(called, all);
 }
 
 #[test]
