@@ -199,6 +199,8 @@ pub enum GroupEvent {
         generation: Generation,
         /// Ours from now on.
         assigned: Partitions,
+        /// Of those: what their former owner has released. Nothing of them is in a transaction.
+        handed_over: Partitions,
         /// Not ours any more: finish what has begun, then acknowledge.
         revoked: Partitions,
         /// All that are ours, without the revoked. Those that stand still go on.

@@ -55,6 +55,9 @@ pub struct Instructions {
     pub standbys: Partitions,
     /// The member's own that others prepare for: it may release them when it joins.
     pub outgoing: Partitions,
+    /// Of what is assigned to the member: what its former owner has released, so that nothing of it
+    /// is in a transaction.
+    pub handed_over: Partitions,
     /// Copies that are not needed any more. (GKES; ours are those that are in no list.)
     pub forget: Partitions,
     /// Whether the lists are complete, as ours are.
@@ -115,6 +118,8 @@ struct WireInstructions {
     standbys: Ranges,
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     outgoing: Ranges,
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    handed_over: Ranges,
     drained: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<WireView>,
@@ -253,6 +258,7 @@ pub(super) fn encode_instructions(
         transitions: Ranges::of(&instructions.transitions),
         standbys: Ranges::of(&instructions.standbys),
         outgoing: Ranges::of(&instructions.outgoing),
+        handed_over: Ranges::of(&instructions.handed_over),
         drained: instructions.is_drained,
         view: view.cloned(),
     })
@@ -278,6 +284,7 @@ impl Instructions {
             },
             standbys: wire.standbys.read(&mut room)?,
             outgoing: wire.outgoing.read(&mut room)?,
+            handed_over: wire.handed_over.read(&mut room)?,
             forget: from_list(wire.forget),
             is_complete,
             is_drained: wire.drained,

@@ -262,7 +262,7 @@ impl Control {
             GroupEvent::Begun { generation } => {
                 self.tell_all(|| Word::Generation(generation.clone()));
             }
-            GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
+            GroupEvent::Joined { generation, assigned, handed_over, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
                 // Nothing was lost until now.
@@ -270,7 +270,7 @@ impl Control {
                 self.generation = id;
                 self.resume(&owned);
                 self.revoke(&revoked, &warm);
-                self.prepare(&assigned);
+                self.prepare(&assigned, &handed_over);
                 self.copy(&warm);
                 if revoked.is_empty() && assigned.is_empty() && self.owned.is_empty() {
                     self.state.set(SourceState::Healthy);
@@ -504,17 +504,18 @@ impl Control {
     }
 
     /// Finds out where new partitions go on, beside everything else.
-    fn prepare(&mut self, assigned: &Partitions) {
+    fn prepare(&mut self, assigned: &Partitions, handed_over: &Partitions) {
         let numbers = self.numbers(assigned);
         if numbers.is_empty() || !self.goes_on() {
             return;
         }
+        let may_be_open = !assigned.is_subset(handed_over);
         self.round += 1;
         let round = self.round;
         self.owned.extend(numbers.iter().map(|number| (*number, round)));
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            let result = prepare(&settings, &numbers).await;
+            let result = prepare(&settings, &numbers, may_be_open).await;
             let _ = done.send(Done::Prepared { round, result });
         });
     }

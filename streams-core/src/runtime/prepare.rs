@@ -3,7 +3,9 @@
 //! In this order: own them in a generation; abort what a dead owner has open ([`TakeOver`]); the
 //! stable committed offset, which waits for that; the changelog's end; its last stable offset at or
 //! past that end, so that reading to it misses nothing. A moved partition stands still for all of
-//! this, so what needs no order is asked for beside it.
+//! this, so what needs no order is asked for beside it. The changelog's end most often is where it
+//! was before the committed offset was known: it is looked at beside that already, and again only
+//! if it isn't.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +22,9 @@ use crate::record::TopicPartition;
 /// How long a former owner's open transaction is waited for: longer than the default
 /// `transaction.max.timeout.ms` of a broker, after which it is aborted.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(16 * 60);
-/// One take-over uses two.
-const CLIENTS_MAX: usize = 2;
-const STABLE_POLL: Duration = Duration::from_millis(10);
+/// One take-over uses three.
+const CLIENTS_MAX: usize = 3;
+const STABLE_POLL: Duration = Duration::from_millis(2);
 const STABLE_POLL_MAX: Duration = Duration::from_millis(250);
 
 /// What preparing needs to know.
@@ -55,11 +57,16 @@ impl Clients {
     }
 }
 
-/// Finds out where these partitions of the source go on.
+/// Finds out where these partitions of the source go on. `may_be_open` says that a former owner may
+/// have died with a transaction open; one that gave them up had committed all it had begun.
 pub(crate) async fn prepare(
     settings: &PrepareSettings,
     partitions: &[i32],
+    may_be_open: bool,
 ) -> Result<Vec<Assignment>, SourceError> {
+    if !may_be_open {
+        return places(settings, partitions).await;
+    }
     let (waiting, ends) = tokio::sync::oneshot::channel();
     // Beside the rest, which most often need not wait for it; and to its end, because the readers
     // of the outputs wait for it too.
@@ -75,25 +82,36 @@ async fn places(
 ) -> Result<Vec<Assignment>, SourceError> {
     let mut admin = settings.clients.take(&settings.endpoint);
     let mut beside = settings.clients.take(&settings.endpoint);
+    let mut begins = settings.clients.take(&settings.endpoint);
     let (source, changelog) = (&*settings.source, settings.changelog.as_str());
     let group = settings.group.as_str();
     let raw = Isolation::ReadUncommitted;
-    let ordered = async {
-        let committed = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;
-        let ends = admin.offsets(changelog, partitions, OffsetAt::Latest, raw).await?;
-        let ends = await_stable(&mut admin, changelog, &ends).await?;
-        // Not before: what was committed may be the log's end.
-        let high = admin.offsets(source, partitions, OffsetAt::Latest, raw).await?;
-        Ok::<_, SourceError>((committed, ends, high))
+    let committed = async {
+        let found = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await;
+        found.map_err(SourceError::from)
     };
-    let unordered = async {
-        let low = beside.offsets(source, partitions, OffsetAt::Earliest, raw).await?;
-        let change_low = beside.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
+    let early = async {
+        let ends = beside.offsets(changelog, partitions, OffsetAt::Latest, raw).await?;
+        let tails = await_stable(&mut beside, changelog, &ends).await?;
+        Ok((ends, tails))
+    };
+    let begins_at = async {
+        let low = begins.offsets(source, partitions, OffsetAt::Earliest, raw).await?;
+        let change_low = begins.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
         Ok((low, change_low))
     };
-    let ((committed, change_high, high), (low, change_low)) = tokio::try_join!(ordered, unordered)?;
-    settings.clients.put_back(admin);
-    settings.clients.put_back(beside);
+    let (committed, (early, tails), (low, change_low)) =
+        tokio::try_join!(committed, early, begins_at)?;
+    // Not before: what was committed may be the logs' ends.
+    let (high, ends) = tokio::try_join!(
+        admin.offsets(source, partitions, OffsetAt::Latest, raw),
+        beside.offsets(changelog, partitions, OffsetAt::Latest, raw),
+    )?;
+    let change_high = match ends == early {
+        true => tails,
+        false => await_stable(&mut beside, changelog, &ends).await?,
+    };
+    [admin, beside, begins].into_iter().for_each(|client| settings.clients.put_back(client));
     let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);
     partitions
         .iter()

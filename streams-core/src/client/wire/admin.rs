@@ -24,7 +24,7 @@ use super::{ClientError, error_name};
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker is looked for.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(5);
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
+const BACKOFF_MIN: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -79,6 +79,8 @@ pub struct Admin {
     brokers: BTreeMap<String, Connection>,
     /// Of topics that were asked for: each partition's leader's address.
     leaders: BTreeMap<String, BTreeMap<i32, String>>,
+    /// Of groups whose offsets were asked for: the coordinator's address.
+    coordinators: BTreeMap<String, String>,
 }
 
 pub(super) fn text(value: &str) -> StrBytes {
@@ -91,7 +93,14 @@ impl Admin {
         let security = endpoint.security.clone();
         let bootstrap =
             endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
-        Self { bootstrap, security, any: None, brokers: BTreeMap::new(), leaders: BTreeMap::new() }
+        Self {
+            bootstrap,
+            security,
+            any: None,
+            brokers: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            coordinators: BTreeMap::new(),
+        }
     }
 
     /// Finds a broker that answers.
@@ -371,6 +380,9 @@ impl Admin {
         let mut retry = Retry::within(deadline);
         loop {
             let done = self.try_committed(group, topic, partitions).await;
+            if done.is_err() {
+                self.coordinators.remove(group);
+            }
             if !retry.after(&done).await {
                 return done;
             }
@@ -383,7 +395,14 @@ impl Admin {
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
-        let coordinator = self.group_coordinator(group).await?;
+        let coordinator = match self.coordinators.get(group) {
+            Some(known) => known.clone(),
+            None => {
+                let found = self.group_coordinator(group).await?;
+                self.coordinators.insert(group.to_owned(), found.clone());
+                found
+            }
+        };
         let asked = OffsetFetchRequestTopic::default()
             .with_name(TopicName(text(topic)))
             .with_partition_indexes(partitions.to_vec());

@@ -65,7 +65,7 @@ pub(super) struct Plan<'m> {
     pub(super) copies: Vec<WarmCopy>,
     pub(super) moves: Vec<Move>,
     /// Moves that this generation ends: what their owners had released.
-    handed_over: Vec<Move>,
+    pub(super) handed_over: Vec<Move>,
     /// By unit, then member.
     pub(super) standbys: Vec<(usize, usize)>,
     /// Members that want to leave, and have nothing that could be moved.

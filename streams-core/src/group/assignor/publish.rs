@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::incr_coop::{self, Move};
+use super::model::Claim;
 use super::{Assignment, Assignor, Plan, Subscription};
 use crate::group::Partitions;
 use crate::group::user_data::{Instructions, MemberMeta, encode_instructions};
@@ -66,6 +67,11 @@ fn instructions(plan: &incr_coop::Plan<'_>, assigned: &[Partitions]) -> Vec<Inst
         if !is_ready {
             all[*from].outgoing.extend(partitions(*unit));
         }
+    }
+    for Move { unit, to, .. } in &plan.handed_over {
+        let parts = plan.model.parts(*unit);
+        let released = parts.filter(|(_, claim)| matches!(claim, Claim::Released(_)));
+        all[*to].handed_over.extend(released.map(|(partition, _)| partition));
     }
     // What its new owner can't have yet, because others must give it up first, stays warm.
     for copy in plan.copies.iter().filter(|copy| plan.homes[copy.unit] == Some(copy.member)) {

@@ -359,7 +359,7 @@ impl World {
     fn event(&mut self, index: usize, event: GroupEvent) {
         let now = self.now;
         match event {
-            GroupEvent::Joined { generation, assigned, revoked, owned, warm } => {
+            GroupEvent::Joined { generation, assigned, revoked, owned, warm, .. } => {
                 self.begin_drains(index, &revoked);
                 let client = &mut self.clients[index];
                 client.generation = generation.generation_id;

@@ -78,7 +78,15 @@ impl Member {
             false if !view.transitions.is_empty() => self.pace.planned(members, Moving::Soon),
             false => self.pace.planned(members, Moving::Nothing),
         }
-        self.events.push_back(GroupEvent::Joined { generation, assigned, revoked, owned, warm });
+        let handed_over = instructions.handed_over.intersection(&assigned).cloned().collect();
+        self.events.push_back(GroupEvent::Joined {
+            generation,
+            assigned,
+            handed_over,
+            revoked,
+            owned,
+            warm,
+        });
         self.events.push_back(GroupEvent::View(Box::new(view)));
         let moves_away = self.assignor == Some(Assignor::IncrCoop);
         self.say_drained(!moves_away || instructions.is_drained);
