@@ -123,13 +123,14 @@ pub struct WarmCopy {
     at_end: bool,
     /// It was said to be ready.
     ready: bool,
+    paused: bool,
 }
 
 impl WarmCopy {
     /// A copy that reads from `start`; `end` is the changelog's end by now.
     pub const fn new(now: Instant, start: i64, end: i64) -> Self {
         let at_end = start >= end;
-        Self { restore: Restore::begin(now, start, end), at_end, ready: false }
+        Self { restore: Restore::begin(now, start, end), at_end, ready: false, paused: false }
     }
 
     /// Where to read on.
@@ -169,6 +170,13 @@ impl WarmCopy {
         let becomes = !self.ready && has_read && self.lag(end) < WARM_LAG_MAX;
         self.ready |= becomes;
         becomes
+    }
+
+    /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) its fetch now: while a partition
+    /// of ours is restored, a copy that is far behind waits. One that is ready has little to read.
+    pub fn flow(&mut self, restoring: bool) -> Option<bool> {
+        let pause = restoring && !self.ready;
+        (std::mem::replace(&mut self.paused, pause) != pause).then_some(pause)
     }
 
     /// The partition is ours, and its changelog ends at `end`: what is still to be restored.
@@ -341,10 +349,15 @@ mod tests {
         let now = Instant::now();
         let mut copy = WarmCopy::new(now, 0, 5_000);
         assert!(!copy.becomes_ready(None), "it has read nothing yet");
+        assert_eq!(
+            [copy.flow(true), copy.flow(true), copy.flow(false)],
+            [Some(true), None, Some(false)]
+        );
         copy.applied(4_200, 10);
         assert_eq!(copy.lag(Some(9_000)), 4_799, "the changelog goes on");
         assert!(copy.becomes_ready(None));
         assert!(!copy.becomes_ready(None), "once");
+        assert_eq!(copy.flow(true), None, "there is little to read");
         copy.reached_end();
         assert_eq!(copy.lag(Some(9_000)), 0, "what is behind it are no records");
         let rest = copy.take(now, 4_203);

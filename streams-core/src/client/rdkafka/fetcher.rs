@@ -30,6 +30,8 @@ pub struct RdFetcher {
     buffer: BytesMut,
     /// librdkafka complains about partitions that it hasn't got.
     assigned: BTreeSet<TopicPartition>,
+    /// librdkafka keeps a partition paused, also when it is given up and assigned again.
+    paused: BTreeSet<TopicPartition>,
     /// Whether there is a connection that lasts.
     connected: Arc<AtomicBool>,
     /// Assigned, and to be given to librdkafka once it is connected.
@@ -86,6 +88,7 @@ impl RdFetcher {
             waiting: BTreeMap::new(),
             buffer: BytesMut::new(),
             assigned: BTreeSet::new(),
+            paused: BTreeSet::new(),
             topic: Arc::from(""),
         })
     }
@@ -186,6 +189,9 @@ impl Fetcher for RdFetcher {
     }
 
     fn unassign(&mut self, partition: &TopicPartition) {
+        if self.paused.contains(partition) {
+            self.resume(partition);
+        }
         let waited = self.waiting.remove(partition).is_some();
         if waited || !self.assigned.remove(partition) {
             return;
@@ -199,12 +205,14 @@ impl Fetcher for RdFetcher {
         if let Err(error) = self.consumer.pause(&Self::list(partition)) {
             tracing::warn!(%partition, %error, "can't pause");
         }
+        self.paused.insert(partition.clone());
     }
 
     fn resume(&mut self, partition: &TopicPartition) {
         if let Err(error) = self.consumer.resume(&Self::list(partition)) {
             tracing::warn!(%partition, %error, "can't resume");
         }
+        self.paused.remove(partition);
     }
 
     fn end(&self, partition: &TopicPartition) -> Option<i64> {

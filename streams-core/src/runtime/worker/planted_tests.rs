@@ -87,7 +87,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let cluster = Cluster::new(1);
+        Self::of(1)
+    }
+
+    pub(super) fn of(partitions: i32) -> Self {
+        let cluster = Cluster::new(partitions);
         for topic in [TOPIC, CHANGELOG, "out"] {
             cluster.lock().make_topic(topic);
         }
@@ -166,15 +170,23 @@ impl World {
     }
 
     pub(super) fn changelog(&self) -> (i64, i64) {
-        (0, self.cluster.lock().end(&TopicPartition::new(CHANGELOG, 0)))
+        self.changelog_of(0)
+    }
+
+    pub(super) fn changelog_of(&self, partition: i32) -> (i64, i64) {
+        (0, self.cluster.lock().end(&TopicPartition::new(CHANGELOG, partition)))
     }
 
     pub(super) fn assign(&self, member: &Member) {
-        let committed = self.cluster.lock().committed(&self.at).cloned();
+        self.assign_one(member, &self.at);
+    }
+
+    pub(super) fn assign_one(&self, member: &Member, at: &TopicPartition) {
+        let committed = self.cluster.lock().committed(at).cloned();
         let committed = committed
             .map(|known| Snapshot::parse(known.offset, &known.metadata).expect("our metadata"));
         let start = committed.clone().unwrap_or_else(|| Snapshot::at(0));
-        let (partition, changelog) = (self.at.clone(), self.changelog());
+        let (partition, changelog) = (at.clone(), self.changelog_of(at.partition()));
         let assignment = Assignment { partition, committed, start, changelog };
         member.mailbox.send(ToWorker::Assign(assignment));
     }
@@ -184,9 +196,13 @@ impl World {
     }
 
     pub(super) fn send(&self) {
+        self.send_keyed("n");
+    }
+
+    pub(super) fn send_keyed(&self, key: &str) {
         let mut outputs = Outputs::default();
         let topic: Topic<Added> = Topic::new(TOPIC);
-        topic.write(&mut outputs, None, "n", &Added::Add(1)).expect("it has a form");
+        topic.write(&mut outputs, None, key, &Added::Add(1)).expect("it has a form");
         for output in outputs.iter() {
             self.cluster.lock().append(&output).expect("there is the topic");
         }
@@ -436,4 +452,34 @@ fn a_copy_that_never_became_ours_is_closed_without_a_word() {
     world.settle(&mut b);
     let life = ["assigned", "activated", "will revoke", "revoked"];
     assert_eq!(*world.called.lock().expect("no panic"), life);
+}
+
+/// Five thousand changes of each of two partitions: more than a step reads.
+#[test]
+fn what_is_ours_is_restored_before_copies_that_are_far_behind() {
+    let world = World::of(2);
+    let other = TopicPartition::new(TOPIC, 1);
+    let (mut a, mut b) = (world.owner("a"), world.member("b"));
+    world.assign_one(&a, &other);
+    world.settle(&mut b);
+    let all = |end: i64| (0..2).all(|p| world.changelog_of(p).1 > end);
+    let mut key = 0;
+    while !all(5_000) {
+        for _ in 0..500 {
+            world.send_keyed(&format!("k{key}"));
+            key += 1;
+        }
+        world.settle(&mut a);
+    }
+    b.mailbox.send(ToWorker::Warm(other, world.changelog_of(1)));
+    world.generation(&b, "b");
+    world.assign(&b);
+    for _ in 0..world.changelog_of(0).1 / 4_096 + 1 {
+        b.worker.step(&world.clock);
+    }
+    let said: Vec<_> = b.reports.try_iter().collect();
+    assert!(matches!(said[..], [FromWorker::Lag(_), FromWorker::Active(_)]), "{said:?}");
+    let said = world.settle(&mut b);
+    let warmed = said.iter().any(|said| matches!(said, FromWorker::Warmed(_)));
+    assert!(warmed, "the copy goes on: {said:?}");
 }

@@ -63,6 +63,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if self.restorer.is_none() {
             return false;
         }
+        self.prefer_ours();
         let is_active = self.tasks.values().any(|task| task.state == TaskState::Active);
         let budget = if is_active { RECORDS_PER_ROUND_WHILE_ACTIVE } else { RECORDS_PER_ROUND };
         let mut more = true;
@@ -84,6 +85,26 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.report_restores(now);
         self.report_warm(now);
         more
+    }
+
+    /// Events wait for what is ours.
+    fn prefer_ours(&mut self) {
+        let Some(restorer) = &mut self.restorer else {
+            return;
+        };
+        let is_restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
+        let restoring = self.tasks.values().any(is_restoring);
+        for (partition, task) in &mut self.tasks {
+            if let TaskState::Warm(copy) = &mut task.state
+                && let Some(pause) = copy.flow(restoring)
+            {
+                let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), *partition);
+                match pause {
+                    true => restorer.pause(&changelog),
+                    false => restorer.resume(&changelog),
+                }
+            }
+        }
     }
 
     fn report_restores(&mut self, now: Instant) {
