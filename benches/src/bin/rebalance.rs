@@ -224,29 +224,25 @@ fn per_second(records: u64, took: Duration) -> f64 {
     records as f64 / took.as_secs_f64()
 }
 
-/// Reads a topic to its end, and drops what it reads. The time is from the first record: before it
-/// librdkafka waits for half a second to know a leader.
+/// Reads a topic to its end, and drops what it reads. The time is from before the client is made, as
+/// a member's; it asks for metadata first, or librdkafka waits for half a second to know a leader.
 fn read_all(bootstrap: &str, topic: &str) -> Result<(u64, Duration)> {
+    let begun = Instant::now();
     let consumer: BaseConsumer =
         reader::config(bootstrap).set("enable.partition.eof", "true").create()?;
-    let list = reader::beginning(topic, PARTITIONS)?;
-    let begun = Instant::now();
-    consumer.assign(&list)?;
-    let mut first = None;
+    consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    consumer.assign(&reader::beginning(topic, PARTITIONS)?)?;
     let (mut read, mut open) = (0, PARTITIONS);
     while open > 0 {
         ensure!(begun.elapsed() < PATIENCE, "{read} records");
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
-            Some(Ok(_)) => {
-                first.get_or_insert_with(Instant::now);
-                read += 1;
-            }
+            Some(Ok(_)) => read += 1,
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) => return Err(error.into()),
         }
     }
-    Ok((read, first.unwrap_or(begun).elapsed()))
+    Ok((read, begun.elapsed()))
 }
 
 /// In milliseconds, sorted, of the records that were due in that time.
