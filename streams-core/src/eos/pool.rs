@@ -220,7 +220,8 @@ impl Pool {
         self.resume_at = None;
         match self.txns.back() {
             Some(txn) if txn.state == TxnState::Open => {
-                if txn.size() >= self.config.max_batch_size {
+                // What is suspended waits for nothing else that could join it.
+                if txn.size() >= self.config.max_batch_size || self.holds_suspended(txn) {
                     return Offer::Full;
                 }
                 Offer::Join { txn: txn.seq, slot: txn.slot }
@@ -350,7 +351,7 @@ impl Pool {
     }
 
     /// Whether all that is suspended has nothing left in any transaction (EOS-6).
-    pub fn is_suspended(&self) -> bool {
+    pub fn suspended_are_drained(&self) -> bool {
         !self.txns.iter().any(|txn| self.holds_suspended(txn))
     }
 
@@ -453,7 +454,7 @@ impl Pool {
 
     /// EOS-2: only the oldest commits.
     fn commit_oldest(&mut self) {
-        let held = self.commits_held && self.is_suspended();
+        let held = self.commits_held && self.suspended_are_drained();
         let Some(txn) = self.txns.front_mut() else {
             return;
         };

@@ -192,6 +192,8 @@ pub enum GroupEvent {
     Begun {
         /// What every commit carries from now on.
         generation: Generation,
+        /// What of ours goes on, as in `Waiting`.
+        resumed: Partitions,
     },
     /// The generation's assignment is there.
     Joined {

@@ -93,7 +93,7 @@ enum Done {
         ends: Result<ChangelogEnds, SourceError>,
     },
     /// Where the changelogs of partitions that stand still begin and end.
-    HeldAt {
+    HoldEnds {
         hold: u64,
         ends: Result<ChangelogEnds, SourceError>,
     },
@@ -105,15 +105,17 @@ enum Done {
     },
 }
 
-/// Who has still to hold its commits.
+/// The last hold of commits: who has still to do it, and what stands still.
 #[derive(Debug, Default)]
-struct Holding {
-    /// Which hold it is.
+struct Hold {
+    /// Which it is.
     number: u64,
     /// Workers that have not stopped to commit yet.
     committing: BTreeSet<usize>,
     /// Partitions that stand still, with nothing in a transaction.
-    released: BTreeSet<i32>,
+    drained: BTreeSet<i32>,
+    /// Where the changelogs of those begin and end, if it was asked.
+    ends: ChangelogEnds,
 }
 
 type ChangelogEnds = BTreeMap<i32, (i64, i64)>;
@@ -146,9 +148,9 @@ pub(crate) struct Control {
     retired: BTreeMap<i32, u64>,
     /// Copies that were retired, while the group has not confirmed that the partitions were ours.
     unconfirmed: BTreeSet<i32>,
-    holding: Holding,
-    /// Where the changelogs of those end that stand still.
-    held_at: ChangelogEnds,
+    hold: Hold,
+    /// Given up after they stood still, each with the ends that its changelog had then.
+    retiring: ChangelogEnds,
     keeps_standbys: bool,
     /// Ours that stand still, because the group may give them to others.
     suspended: BTreeSet<i32>,
@@ -184,8 +186,8 @@ impl Control {
             copies: Copies::default(),
             retired: BTreeMap::new(),
             unconfirmed: BTreeSet::new(),
-            holding: Holding::default(),
-            held_at: ChangelogEnds::new(),
+            hold: Hold::default(),
+            retiring: ChangelogEnds::new(),
             keeps_standbys: false,
             suspended: BTreeSet::new(),
             generation: -1,
@@ -254,12 +256,13 @@ impl Control {
 
     fn group_event(&mut self, event: GroupEvent) {
         match event {
-            GroupEvent::Rejoining { hold, outgoing } => self.hold(hold, &outgoing),
+            GroupEvent::Rejoining { hold, outgoing } => self.begin_hold(hold, &outgoing),
             GroupEvent::Waiting { resumed } => {
                 self.resume(&resumed);
                 self.tell_all(|| Word::Release);
             }
-            GroupEvent::Begun { generation } => {
+            GroupEvent::Begun { generation, resumed } => {
+                self.resume(&resumed);
                 self.tell_all(|| Word::Generation(generation.clone()));
             }
             GroupEvent::Joined { generation, assigned, handed_over, revoked, owned, warm } => {
@@ -287,7 +290,9 @@ impl Control {
                 tracing::warn!(reason, "all partitions are lost");
                 self.owned.clear();
                 self.suspended.clear();
-                self.held_at.clear();
+                self.hold = Hold::default();
+                self.retiring.clear();
+                self.generation = -1;
                 self.retired.clear();
                 self.copies.lost();
                 self.state.lost();
@@ -314,9 +319,8 @@ impl Control {
 
     /// The generation is about to change: no commit begins, and what others prepare for stands
     /// still.
-    fn hold(&mut self, number: u64, outgoing: &Partitions) {
-        self.held_at.clear();
-        self.holding = Holding { number, committing: self.running.clone(), ..Holding::default() };
+    fn begin_hold(&mut self, number: u64, outgoing: &Partitions) {
+        self.hold = Hold { number, committing: self.running.clone(), ..Hold::default() };
         let outgoing = if self.goes_on() { self.numbers(outgoing) } else { Vec::new() };
         for partition in outgoing {
             self.suspended.insert(partition);
@@ -327,49 +331,51 @@ impl Control {
     }
 
     /// A worker commits no more, for now, and these partitions stand still.
-    fn held(&mut self, worker: usize, number: u64, suspended: &[i32]) {
-        if number == self.holding.number && self.holding.committing.remove(&worker) {
-            self.holding.released.extend(suspended);
+    fn held(&mut self, worker: usize, number: u64, drained: &[i32]) {
+        if number == self.hold.number && self.hold.committing.remove(&worker) {
+            self.hold.drained.extend(drained);
             self.if_held();
         }
     }
 
     fn if_held(&mut self) {
-        let Holding { number: hold, committing, released } = &self.holding;
+        let Hold { number, committing, drained, .. } = &self.hold;
         if !committing.is_empty() {
             return;
         }
-        if released.is_empty() || !self.keeps_standbys {
+        if drained.is_empty() || !self.keeps_standbys {
             return self.say_held();
         }
         // Their stores may be copies then, which follow from before the next owner writes.
-        let (hold, partitions): (u64, Vec<i32>) = (*hold, released.iter().copied().collect());
+        let (hold, partitions): (u64, Vec<i32>) = (*number, drained.iter().copied().collect());
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
             let ends = changelog_ends(&settings, &partitions, Isolation::ReadUncommitted).await;
-            let _ = done.send(Done::HeldAt { hold, ends });
+            let _ = done.send(Done::HoldEnds { hold, ends });
         });
     }
 
-    fn held_at(&mut self, hold: u64, ends: Result<ChangelogEnds, SourceError>) {
-        if hold == self.holding.number {
-            self.held_at = ends.unwrap_or_default();
-            self.holding.released.retain(|partition| self.held_at.contains_key(partition));
+    /// It may have taken so long that some go on.
+    fn hold_ends(&mut self, hold: u64, ends: Result<ChangelogEnds, SourceError>) {
+        if hold == self.hold.number {
+            let mut ends = ends.unwrap_or_default();
+            ends.retain(|partition, _| self.suspended.contains(partition));
+            self.hold.drained.retain(|partition| ends.contains_key(partition));
+            self.hold.ends = ends;
             self.say_held();
         }
     }
 
     fn say_held(&self) {
-        let Holding { number, released, .. } = &self.holding;
-        let released = released.iter().flat_map(|number| self.name(*number)).collect();
-        let _ = self.group.send(GroupCommand::Held(*number, released));
+        let drained = self.hold.drained.iter().flat_map(|number| self.name(*number)).collect();
+        let _ = self.group.send(GroupCommand::Held(self.hold.number, drained));
     }
 
     /// What stands still of these goes on; nothing else is to stand still any more.
     fn resume(&mut self, partitions: &Partitions) {
         for partition in self.numbers(partitions) {
             if self.suspended.remove(&partition) {
-                self.held_at.remove(&partition);
+                self.hold.ends.remove(&partition);
                 self.tell(self.worker_of(partition), Word::Resume(self.partition(partition)));
             }
         }
@@ -389,13 +395,20 @@ impl Control {
         let warm = self.numbers(warm);
         for number in self.numbers(partitions) {
             self.owned.remove(&number);
-            self.suspended.remove(&number);
             self.copies.revoked(number);
+            let (stood_still, ends) =
+                (self.suspended.remove(&number), self.hold.ends.remove(&number));
+            // The next owner of one that stood still does not wait for us: if it is not known where
+            // the changelog ended, its store can't be a copy.
+            let can_retire = !stood_still || ends.is_some();
             let partition = self.partition(number);
-            let word = match warm.contains(&number) && self.goes_on() {
+            let word = match warm.contains(&number) && self.goes_on() && can_retire {
                 true => Word::Retire(partition),
                 false => Word::Revoke(partition),
             };
+            if let Some(ends) = ends {
+                self.retiring.insert(number, ends);
+            }
             self.tell(self.worker_of(number), word);
         }
     }
@@ -418,7 +431,7 @@ impl Control {
         self.round += 1;
         let round = self.round;
         self.retired.insert(number, round);
-        if let Some(ends) = self.held_at.remove(&number) {
+        if let Some(ends) = self.retiring.remove(&number) {
             return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
         }
         let (settings, done) = (self.settings.clone(), self.done.clone());
@@ -545,7 +558,7 @@ impl Control {
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
             Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
-            Done::HeldAt { hold, ends } => self.held_at(hold, ends),
+            Done::HoldEnds { hold, ends } => self.hold_ends(hold, ends),
             Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
         }
     }
@@ -559,6 +572,7 @@ impl Control {
             FromWorker::Drained(partition) => {
                 let number = partition.partition();
                 self.retired.remove(&number);
+                self.retiring.remove(&number);
                 self.state.active(number, false);
                 self.acknowledge(number);
                 if self.copies.drained(number) {
@@ -586,7 +600,7 @@ impl Control {
             FromWorker::Failed(error) => self.fail(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);
-                self.held(worker, self.holding.number, &[]);
+                self.held(worker, self.hold.number, &[]);
                 if self.running.is_empty() {
                     self.leave();
                 } else if self.goes_on() {
@@ -738,3 +752,6 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,10 @@ impl RdFetcher {
             .map_err(failed)?;
         self.consumer.incremental_assign(&list).map_err(failed)?;
         self.assigned.insert(partition.clone());
+        // It does not know partitions that it has not got.
+        if self.paused.contains(partition) {
+            self.pause(partition);
+        }
         Ok(())
     }
 

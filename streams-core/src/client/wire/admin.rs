@@ -79,8 +79,6 @@ pub struct Admin {
     brokers: BTreeMap<String, Connection>,
     /// Of topics that were asked for: each partition's leader's address.
     leaders: BTreeMap<String, BTreeMap<i32, String>>,
-    /// Of groups whose offsets were asked for: the coordinator's address.
-    coordinators: BTreeMap<String, String>,
 }
 
 pub(super) fn text(value: &str) -> StrBytes {
@@ -93,14 +91,7 @@ impl Admin {
         let security = endpoint.security.clone();
         let bootstrap =
             endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
-        Self {
-            bootstrap,
-            security,
-            any: None,
-            brokers: BTreeMap::new(),
-            leaders: BTreeMap::new(),
-            coordinators: BTreeMap::new(),
-        }
+        Self { bootstrap, security, any: None, brokers: BTreeMap::new(), leaders: BTreeMap::new() }
     }
 
     /// Finds a broker that answers.
@@ -380,9 +371,6 @@ impl Admin {
         let mut retry = Retry::within(deadline);
         loop {
             let done = self.try_committed(group, topic, partitions).await;
-            if done.is_err() {
-                self.coordinators.remove(group);
-            }
             if !retry.after(&done).await {
                 return done;
             }
@@ -395,14 +383,8 @@ impl Admin {
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
-        let coordinator = match self.coordinators.get(group) {
-            Some(known) => known.clone(),
-            None => {
-                let found = self.group_coordinator(group).await?;
-                self.coordinators.insert(group.to_owned(), found.clone());
-                found
-            }
-        };
+        // Each time: a former one may not know yet that it is none.
+        let coordinator = self.group_coordinator(group).await?;
         let asked = OffsetFetchRequestTopic::default()
             .with_name(TopicName(text(topic)))
             .with_partition_indexes(partitions.to_vec());

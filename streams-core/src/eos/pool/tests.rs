@@ -521,10 +521,10 @@ fn eos6_what_is_suspended_is_committed_although_commits_are_held() {
     pool.handle(now, Event::Flushed { txn: TxnSeq(0) });
     pool.advance(now, false);
     let commits = |c: &Command| matches!(c, Command::Commit { .. });
-    assert!(!pool.is_suspended());
+    assert!(!pool.suspended_are_drained());
     assert!(commands(&mut pool).iter().any(commits), "it has something of the partition");
     pool.handle(now, Event::Committed { txn: TxnSeq(0) });
-    assert!(pool.is_suspended());
+    assert!(pool.suspended_are_drained());
     pool.advance(now, false);
     commands(&mut pool);
     pool.handle(now, Event::Flushed { txn: TxnSeq(1) });
@@ -533,6 +533,16 @@ fn eos6_what_is_suspended_is_committed_although_commits_are_held() {
     pool.handle(now, Event::ReleaseCommits);
     pool.advance(now, false);
     assert!(commands(&mut pool).iter().any(commits));
+}
+
+#[test]
+fn nothing_joins_a_transaction_that_is_to_end_for_what_is_suspended() {
+    let (mut pool, now) = pool();
+    event(&mut pool, now, 0, 1, true);
+    pool.handle(now, Event::Suspend { partition: PartitionId(0) });
+    assert_eq!(pool.offer(now), Offer::Full, "it could be pinned to it");
+    pool.advance(now, true);
+    assert!(matches!(pool.offer(now), Offer::Join { txn: TxnSeq(1), .. }));
 }
 
 #[test]

@@ -275,7 +275,8 @@ impl Plan<'_> {
         chooser.keep(|copy| !copy.is_transition && copy.is_ready);
         chooser.begin();
         let (moves, has_budget_left) = (chooser.moves, chooser.budget > 0);
-        let moving: HashSet<usize> = moves.iter().map(|one| one.from).collect();
+        let takes_time = |one: &&Move| !one.is_ready || !self.is_free(one.unit);
+        let moving: HashSet<usize> = moves.iter().filter(takes_time).map(|one| one.from).collect();
         let mut owns = vec![false; self.model.members()];
         self.owners.iter().flatten().for_each(|owner| owns[*owner] = true);
         for (member, owns) in owns.into_iter().enumerate() {

@@ -394,13 +394,11 @@ impl World {
                 self.clients[index].outgoing = outgoing;
                 self.clients[index].hold = hold;
             }
-            GroupEvent::Waiting { resumed } => {
-                let client = &mut self.clients[index];
-                let is_resumed = |p: &Partition| resumed.contains(p);
-                let going = client.suspended.extract_if(.., is_resumed);
-                client.processing.extend(going);
+            GroupEvent::Waiting { resumed } => self.clients[index].resume(&resumed),
+            GroupEvent::Begun { generation, resumed } => {
+                self.clients[index].standing = Some(generation);
+                self.clients[index].resume(&resumed);
             }
-            GroupEvent::Begun { generation } => self.clients[index].standing = Some(generation),
             GroupEvent::Revoked { partitions } => self.begin_drains(index, &partitions),
             GroupEvent::Lost { .. } => {
                 self.clients[index].standing = None;
@@ -510,6 +508,11 @@ impl World {
 }
 
 impl Client {
+    fn resume(&mut self, partitions: &Partitions) {
+        let resumed = self.suspended.extract_if(.., |partition| partitions.contains(partition));
+        self.processing.extend(resumed);
+    }
+
     fn next_work(&self) -> Option<Instant> {
         let copies = self.copies.values().filter_map(|copy| match copy {
             Copy::Restoring { until, .. } => Some(*until),

@@ -47,6 +47,7 @@ impl Member {
             return;
         };
         let Assignment { partitions, user_data } = assignment;
+        let is_first = self.confirmed < 0;
         self.confirmed = generation.generation_id;
         let is_new = |p: &&(String, i32)| !self.owned.contains(*p) && !self.closing.contains(*p);
         let assigned: Partitions = partitions.iter().filter(is_new).cloned().collect();
@@ -78,7 +79,11 @@ impl Member {
             false if !view.transitions.is_empty() => self.pace.planned(members, Moving::Soon),
             false => self.pace.planned(members, Moving::Nothing),
         }
-        let handed_over = instructions.handed_over.intersection(&assigned).cloned().collect();
+        // A static member's successor is told what its predecessor was told, who has worked since.
+        let handed_over = match is_first {
+            true => Partitions::new(),
+            false => instructions.handed_over.intersection(&assigned).cloned().collect(),
+        };
         self.events.push_back(GroupEvent::Joined {
             generation,
             assigned,

@@ -26,8 +26,8 @@
 //! last one that the group waits for, begins generation 4: it is refused, and its events are
 //! processed again. While others are waited for this can happen all the same, and costs less than
 //! to commit nothing for so long; who begins a rebalance knows from the first how soon they hear
-//! (`pace`). What we own we still own when the reply comes: we claimed it, so nobody else gets it
-//! in that generation (GRP-1).
+//! (`pace`). What we claim we still own when the reply comes: nobody else gets it in that
+//! generation (GRP-1).
 //!
 //! *Released partitions* change their owner in one generation instead of two (`release`).
 //!
@@ -480,6 +480,7 @@ impl Member {
         self.revoking.retain(|partition| !is_meant(partition));
         self.owned.retain(|partition| !is_meant(partition));
         self.closing.retain(|partition| !is_meant(partition));
+        self.released.retain(|partition| !is_meant(partition));
         self.gave_up |= self.revoking.len() < before;
         if self.gave_up && self.revoking.is_empty() {
             self.rejoin_by(now);
@@ -579,8 +580,9 @@ impl Member {
             generation_id,
             instance_id: self.config.instance_id.as_deref().map(Arc::from),
         });
-        self.events
-            .extend(self.generation.clone().map(|generation| GroupEvent::Begun { generation }));
+        let resumed = self.resumed();
+        let begun = |generation| GroupEvent::Begun { generation, resumed };
+        self.events.extend(self.generation.clone().map(begun));
         self.member_id = member_id;
         self.planned = None;
         if !leader {
@@ -687,6 +689,7 @@ impl Member {
         self.outgoing.clear();
         self.released.clear();
         self.closing.clear();
+        self.assigned_in.clear();
         self.gave_up = false;
         self.confirmed = -1;
         self.assignor = None;

@@ -8,6 +8,9 @@
 //! A claim holds until it is given up, and a release for one generation only. If the member does
 //! not learn of that generation's plan, somebody may have been given the partition in it, have
 //! worked on it, and be gone again: so it is not taken back, but given up for good.
+//!
+//! A released partition stands still until that generation begins. That is a few milliseconds, or
+//! as long as a member is waited for that has just died: its session, as for all that *it* has.
 
 use super::Member;
 use crate::group::assignor::Assignor;
@@ -35,9 +38,14 @@ impl Member {
         }
     }
 
+    /// What may stand still and is claimed.
+    pub(super) fn resumed(&self) -> Partitions {
+        self.can_be_released().difference(&self.released).cloned().collect()
+    }
+
     /// Commits go on while others are waited for.
     pub(super) fn says_waiting(&mut self) {
-        let resumed = self.can_be_released().difference(&self.released).cloned().collect();
+        let resumed = self.resumed();
         self.events.push_back(GroupEvent::Waiting { resumed });
     }
 }

@@ -123,3 +123,24 @@ fn one_that_stands_still_in_vain_goes_on_while_others_are_waited_for() {
     bench.wait(Duration::from_millis(500));
     assert_eq!(bench.events(), [GroupEvent::Waiting { resumed: parts(&[1]) }]);
 }
+
+#[test]
+fn what_is_handed_over_is_believed_by_a_member_that_was_there_before() {
+    let told = Instructions { handed_over: parts(&[0, 7]), ..told(&[], false) };
+    let handed_over = |events: Vec<GroupEvent>| {
+        events.into_iter().find_map(|event| match event {
+            GroupEvent::Joined { handed_over, .. } => Some(handed_over),
+            _ => None,
+        })
+    };
+    let mut bench = Bench::new();
+    bench.join_request();
+    bench.joined(1);
+    assert_eq!(handed_over(bench.synced(&[0], &told)), Some(parts(&[])), "a predecessor was told");
+    bench.heartbeat(27);
+    bench.join(2, &[], &[]);
+    bench.member.acknowledge_revoked(bench.now, &parts(&[0]), 2);
+    bench.join_request();
+    bench.joined(3);
+    assert_eq!(handed_over(bench.synced(&[0], &told)), Some(parts(&[0])), "7 is not ours");
+}

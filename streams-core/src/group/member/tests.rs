@@ -410,7 +410,7 @@ fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
     bench.joined(2);
     let events = all(&mut bench);
     assert!(
-        matches!(&events[..], [GroupEvent::Begun { generation }] if generation.generation_id == 2),
+        matches!(&events[..], [GroupEvent::Begun { generation, .. }] if generation.generation_id == 2),
         "before the assignment: {events:?}"
     );
     // Nobody says that they have arrived, and the coordinator answers at once.

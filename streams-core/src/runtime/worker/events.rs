@@ -130,13 +130,19 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn run_waiting(&mut self, now: Instant, clock: &impl Clock) {
-        while !self.failed
-            && let Some(next) = self.waiting.iter().position(|one| !self.is_suspended(one))
-        {
+        let mut first = 0;
+        while !self.failed {
+            // Those that wait for a partition that stands still keep their order.
+            let mut rest = self.waiting.range(first..);
+            let Some(next) = rest.position(|one| !self.waits_for_suspended(one)) else {
+                return;
+            };
+            let next = first + next;
             let Offer::Join { slot, .. } = self.pool.offer(now) else {
                 self.full = true;
                 return;
             };
+            first = next;
             match self.waiting.remove(next) {
                 Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
                 Some(Waiting::Interject(partition, run)) => {
@@ -149,7 +155,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    fn is_suspended(&self, waiting: &Waiting<A::Store>) -> bool {
+    fn waits_for_suspended(&self, waiting: &Waiting<A::Store>) -> bool {
         let partition = match waiting {
             Waiting::Completion(completion) => completion.ticket.topic_partition.partition(),
             Waiting::Interject(partition, _) => *partition,

@@ -258,8 +258,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.execute(now, command);
         }
         self.transmit(now);
-        if !self.pool.is_committing()
-            && self.pool.is_suspended()
+        if self.holding.is_some()
+            && !self.pool.is_committing()
+            && self.pool.suspended_are_drained()
             && let Some(hold) = self.holding.take()
         {
             let suspended = self.tasks.iter().filter(|(_, task)| task.suspended);

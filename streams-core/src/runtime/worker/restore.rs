@@ -82,6 +82,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 Some(Fetched::Failed(error)) => self.restore_failed(error),
             }
         }
+        self.prefer_ours();
         self.report_restores(now);
         self.report_warm(now);
         more

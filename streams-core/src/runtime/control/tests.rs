@@ -1,0 +1,211 @@
+//! The control thread's book, told by hand what the group and the workers say.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::client::wire::Endpoint;
+use crate::runtime::StartFrom;
+use crate::runtime::prepare::Clients;
+use crate::runtime::takeover::TakeOver;
+
+/// A control thread with one worker, which has partition 3.
+struct Bench {
+    control: Control,
+    words: Arc<Mutex<Vec<String>>>,
+    commands: UnboundedReceiver<GroupCommand>,
+}
+
+fn at() -> TopicPartition {
+    TopicPartition::new("in", PARTITION)
+}
+
+const PARTITION: i32 = 3;
+
+fn name() -> Partitions {
+    Partitions::from([("in".to_owned(), PARTITION)])
+}
+
+fn text(word: &Word) -> String {
+    match word {
+        Word::Assign(_) => "assign".to_owned(),
+        Word::Warm(_, ends) => format!("warm {ends:?}"),
+        Word::Forget(_) => "forget".to_owned(),
+        Word::Revoke(_) => "revoke".to_owned(),
+        Word::Retire(_) => "retire".to_owned(),
+        Word::Suspend(_) => "suspend".to_owned(),
+        Word::Resume(_) => "resume".to_owned(),
+        Word::LoseAll => "lose all".to_owned(),
+        Word::Hold(hold) => format!("hold {hold}"),
+        Word::Release => "release".to_owned(),
+        Word::Generation(_) => "generation".to_owned(),
+        Word::Resolved(..) => "resolved".to_owned(),
+        Word::Stop => "stop".to_owned(),
+        Word::StopNow => "stop now".to_owned(),
+    }
+}
+
+impl Bench {
+    fn new(keeps_standbys: bool) -> Self {
+        let (endpoint, group) = (Endpoint::plaintext("127.0.0.1:1"), "g".to_owned());
+        let take_over = TakeOver {
+            endpoint: endpoint.clone(),
+            group: group.clone(),
+            instance: "i".to_owned(),
+            producers: 3,
+            changelog: "changes".to_owned(),
+        };
+        let settings = PrepareSettings {
+            endpoint,
+            group,
+            source: "in".into(),
+            changelog: "changes".to_owned(),
+            start_from: StartFrom::default(),
+            take_over,
+            clients: Clients::default(),
+        };
+        let words: Arc<Mutex<Vec<String>>> = Arc::default();
+        let said = Arc::clone(&words);
+        let send = move |word: Word| said.lock().expect("no panic").push(text(&word));
+        let worker = WorkerHandle { send: Box::new(send) };
+        let state = SharedState::default();
+        let mut control = Control::new(&settings, Duration::ZERO, vec![worker], state);
+        control.keeps_standbys = keeps_standbys;
+        control.owned.insert(PARTITION, 0);
+        let commands = control.group_inbox.take().expect("it is new");
+        Self { control, words, commands }
+    }
+
+    /// What the worker was told since.
+    fn words(&self) -> Vec<String> {
+        std::mem::take(&mut self.words.lock().expect("no panic"))
+    }
+
+    fn rejoining(&mut self, hold: u64, outgoing: Partitions) -> Vec<String> {
+        self.control.group_event(GroupEvent::Rejoining { hold, outgoing });
+        self.words()
+    }
+
+    fn held(&mut self, hold: u64) {
+        let suspended = vec![PARTITION];
+        self.control.worker_says(FromWorker::Held { worker: 0, hold, suspended });
+    }
+
+    fn ends(&mut self, hold: u64, ends: (i64, i64)) {
+        let ends = Ok(ChangelogEnds::from([(PARTITION, ends)]));
+        self.control.done(Done::HoldEnds { hold, ends });
+    }
+
+    /// The partition is another's from now on, and a copy of it is wanted here.
+    fn given_on(&mut self) -> Vec<String> {
+        let generation = Generation {
+            group_id: "g".into(),
+            member_id: "m".into(),
+            generation_id: 2,
+            instance_id: None,
+        };
+        self.control.group_event(GroupEvent::Joined {
+            generation,
+            assigned: Partitions::new(),
+            handed_over: Partitions::new(),
+            revoked: name(),
+            owned: Partitions::new(),
+            warm: name(),
+        });
+        self.words()
+    }
+
+    /// What the member was told was released.
+    fn released(&mut self) -> Option<(u64, Partitions)> {
+        match self.commands.try_recv() {
+            Ok(GroupCommand::Held(hold, released)) => Some((hold, released)),
+            _ => None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_given_on_stays_as_a_copy_from_where_its_changelog_ended_then() {
+    let mut bench = Bench::new(true);
+    assert_eq!(bench.rejoining(1, name()), ["suspend", "hold 1"]);
+    bench.held(1);
+    assert_eq!(bench.released(), None, "the end is asked before anybody else has it");
+    bench.ends(1, (0, 7));
+    assert_eq!(bench.released(), Some((1, name())));
+    assert_eq!(bench.given_on(), ["retire"]);
+    // Its worker has not answered when the next hold begins, and the next owner writes.
+    assert_eq!(bench.rejoining(2, Partitions::new()), ["hold 2"]);
+    bench.control.worker_says(FromWorker::Retired(at()));
+    assert_eq!(bench.words(), ["warm (0, 7)"]);
+}
+
+#[tokio::test]
+async fn without_that_end_its_store_is_no_copy() {
+    let mut bench = Bench::new(false);
+    bench.rejoining(1, name());
+    bench.held(1);
+    assert_eq!(bench.released(), Some((1, name())));
+    assert_eq!(bench.given_on(), ["revoke"], "the next owner writes already");
+}
+
+#[tokio::test]
+async fn an_end_that_is_known_late_is_not_the_end_of_what_goes_on() {
+    let mut bench = Bench::new(true);
+    bench.rejoining(1, name());
+    bench.held(1);
+    bench.control.group_event(GroupEvent::Waiting { resumed: name() });
+    assert_eq!(bench.words(), ["resume", "release"]);
+    bench.ends(1, (0, 7));
+    assert_eq!(bench.given_on(), ["retire"]);
+    bench.control.worker_says(FromWorker::Retired(at()));
+    assert_eq!(bench.words(), [""; 0], "it is asked again");
+}
+
+#[tokio::test]
+async fn what_a_worker_says_of_an_earlier_hold_is_not_of_this_one() {
+    let mut bench = Bench::new(false);
+    bench.rejoining(1, name());
+    bench.rejoining(2, name());
+    bench.held(1);
+    assert_eq!(bench.released(), None);
+    bench.held(2);
+    assert_eq!(bench.released(), Some((2, name())));
+}
+
+#[tokio::test]
+async fn a_late_end_of_an_earlier_assignment_is_not_acknowledged() {
+    let mut bench = Bench::new(false);
+    bench.control.worker_says(FromWorker::Drained(at()));
+    assert!(bench.commands.try_recv().is_err(), "it is ours again");
+    bench.given_on();
+    bench.control.worker_says(FromWorker::Drained(at()));
+    let said = bench.commands.try_recv();
+    assert!(matches!(said, Ok(GroupCommand::Acknowledge(partitions, 2)) if partitions == name()));
+}
+
+#[tokio::test]
+async fn one_that_was_lost_while_it_retired_is_not_acknowledged_and_its_copy_goes() {
+    let mut bench = Bench::new(true);
+    assert_eq!(bench.given_on(), ["retire"]);
+    bench.control.worker_says(FromWorker::Retired(at()));
+    bench.control.group_event(GroupEvent::Lost { reason: "expelled".to_owned() });
+    assert_eq!(bench.words(), ["lose all"]);
+    let ends = Ok(ChangelogEnds::from([(PARTITION, (0, 7))]));
+    bench.control.done(Done::RetiredAt { number: PARTITION, round: 1, ends });
+    assert_eq!(bench.words(), [""; 0]);
+    assert!(bench.commands.try_recv().is_err());
+    // The worker's word may come after that too.
+    bench.control.worker_says(FromWorker::Retired(at()));
+    assert!(bench.control.retired.is_empty(), "nothing is asked");
+}
+
+#[tokio::test]
+async fn a_copy_that_the_group_has_not_confirmed_goes_when_all_is_lost() {
+    let mut bench = Bench::new(true);
+    bench.given_on();
+    bench.control.worker_says(FromWorker::Retired(at()));
+    let ends = Ok(ChangelogEnds::from([(PARTITION, (0, 7))]));
+    bench.control.done(Done::RetiredAt { number: PARTITION, round: 1, ends });
+    assert_eq!(bench.words(), ["warm (0, 7)"]);
+    bench.control.group_event(GroupEvent::Lost { reason: "expelled".to_owned() });
+    assert_eq!(bench.words(), ["lose all", "forget"], "others may have written before the end");
+}
