@@ -10,7 +10,7 @@
 //!   stores roll back.
 //! - **EOS-5** A fenced producer never yields a commit.
 //! - **EOS-6** A revoked partition has no event in an open transaction once its revocation is
-//!   acknowledged.
+//!   acknowledged; one that is released, before its member joins.
 //! - **EOS-7** Every commit carries the member id and the generation (KIP-447). A transaction
 //!   without an offset to advance commits the current offset again, because only the offset commit
 //!   is fenced by the generation.

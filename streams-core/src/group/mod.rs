@@ -17,19 +17,24 @@
 //!
 //! ```text
 //!  round   owner A                     leader's plan           receiver B
-//!    1     goes on                     B is to prepare         restores a copy, follows the log
+//!    1     is told that it is going    B is to prepare         restores a copy, follows the log
 //!          goes on                                             the copy has caught up: joins again
-//!    2     is told to give it up       A -> B                  keeps following
-//!          drains, commits, joins again
-//!    3     (may stay as a standby)     nobody has it, B is     goes on from its copy
-//!                                      ready: it is B's
+//!          hears that B joins: begins
+//!          nothing more of it, commits,
+//!          releases it in its JoinGroup
+//!    2     (may stay as a standby)     B is ready, and A has   goes on from its copy
+//!                                      released it: it is B's
 //! ```
 //!
-//! It stands still from the end of A's last transaction to B's assignment: one round. That is what
-//! the peers' heartbeats take to hear of it, 20 ms soon after round 2, and a few milliseconds.
-//! Everything else goes on. Round 3 prepares the next partition. If A dies meanwhile, B has it at
-//! once; if B dies, fails or is not needed any more, A just goes on. All of this is in what members
-//! say when they join, so every member can lead.
+//! It stands still while A commits what it has begun, and for one round: the peers hear of it by
+//! heartbeats, which come every 4 ms while a partition is prepared. Everything else goes on. Round 2
+//! prepares the next partition. If B is not ready (somebody else began the round), A has it again
+//! and goes on. If A could not commit in time, or did not know that B is ready (a standby is always),
+//! it is told to give it up in round 2, joins again once that is done, and B has it in round 3. If A
+//! dies meanwhile, B has it at once; if B dies, fails or is not needed any more, A just goes on. If
+//! a third member has just died, its session is waited for: a released partition stands still so
+//! long, as all do that the dead member has. All of this is in what members say when they join, so
+//! every member can lead.
 //!
 //! A member that wants to leave ([`GroupCommand::Drain`]) has its partitions moved in the same way,
 //! before anything else is, and may leave when it has none ([`GroupEvent::Drained`]).

@@ -144,8 +144,7 @@ impl<'m> Model<'m> {
         }
     }
 
-    /// This member has released these partitions. It does not claim them, so a claim of somebody
-    /// else's is newer than that.
+    /// This member has released these partitions. It does not claim them: whoever does has them.
     pub(super) fn release(&mut self, member: usize, partitions: &Partitions) {
         for (topic, partition) in partitions {
             if let Some(part) = self.part(topic, *partition)
