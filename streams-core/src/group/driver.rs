@@ -9,8 +9,8 @@ use super::{GroupEvent, GroupTransport, Member, Partitions};
 /// What the runtime tells the member.
 #[derive(Debug)]
 pub enum GroupCommand {
-    /// No commit is on its way: JoinGroup need not wait any longer. Of the outgoing partitions these
-    /// stand still, with nothing in a transaction. With the number that `Rejoining` had.
+    /// No commit is on its way: JoinGroup need not wait any longer. Of the outgoing partitions
+    /// these stand still, with nothing in a transaction. With the number that `Rejoining` had.
     Held(u64, Partitions),
     /// These revoked partitions are drained; with the last generation that the runtime has heard
     /// of.

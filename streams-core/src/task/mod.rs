@@ -172,8 +172,9 @@ impl WarmCopy {
         becomes
     }
 
-    /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) its fetch now: while a partition
-    /// of ours is restored, a copy that is far behind waits. One that is ready has little to read.
+    /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) its fetch now: while a
+    /// partition of ours is restored, a copy that is far behind waits. One that is ready has little
+    /// to read.
     pub fn flow(&mut self, restoring: bool) -> Option<bool> {
         let pause = restoring && !self.ready;
         (std::mem::replace(&mut self.paused, pause) != pause).then_some(pause)

@@ -12,9 +12,9 @@
 //! 4. A unit whose receiver is ready is given up by its owner; it has no home in this generation,
 //!    and step 1 of the next one gives it to the receiver. For any other the receiver is told to
 //!    make a copy, and its owner goes on.
-//!    If its owner has *released* it, because it was told that it is going, and has drained it before
-//!    it joined, the receiver gets it in this generation already; if the receiver is not ready, the
-//!    owner goes on. That saves the moved partition a rebalance.
+//!    If its owner has *released* it, because it was told that it is going, and has drained it
+//!    before it joined, the receiver gets it in this generation already; if the receiver is not
+//!    ready, the owner goes on. That saves the moved partition a rebalance.
 //! 5. *Standbys* ([`super::standby`]).
 //!
 //! What is known of the group is what its members say when they join: so any of them can lead, and

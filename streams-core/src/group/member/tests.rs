@@ -409,8 +409,9 @@ fn eos7_commits_are_held_as_long_as_it_is_open_which_generation_they_need() {
     assert_eq!(all(&mut bench), [waiting()]);
     bench.joined(2);
     let events = all(&mut bench);
+    let is_second = |generation: &Generation| generation.generation_id == 2;
     assert!(
-        matches!(&events[..], [GroupEvent::Begun { generation, .. }] if generation.generation_id == 2),
+        matches!(&events[..], [GroupEvent::Begun { generation, .. }] if is_second(generation)),
         "before the assignment: {events:?}"
     );
     // Nobody says that they have arrived, and the coordinator answers at once.

@@ -5,9 +5,9 @@
 //! to the end that was taken after the former owner gave it up.
 //!
 //! A store of ours that is given up becomes a copy, if one is wanted here. It is retired first: all
-//! that it has done is committed, and the partition is neither acknowledged as given up nor released
-//! before the changelog's end is known. What lies before that end is in the store, what comes after
-//! is the next owner's.
+//! that it has done is committed, and the partition is neither acknowledged as given up nor
+//! released before the changelog's end is known. What lies before that end is in the store, what
+//! comes after is the next owner's.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
