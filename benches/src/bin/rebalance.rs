@@ -225,7 +225,8 @@ fn per_second(records: u64, took: Duration) -> f64 {
 }
 
 /// Reads a topic to its end, and drops what it reads. The time is from before the client is made,
-/// as a member's; it asks for metadata first, or librdkafka waits for half a second to know a leader.
+/// as a member's; it asks for metadata first, or librdkafka waits for half a second to know a
+/// leader.
 fn read_all(bootstrap: &str, topic: &str) -> Result<(u64, Duration)> {
     let begun = Instant::now();
     let consumer: BaseConsumer =
