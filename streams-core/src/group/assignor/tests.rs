@@ -1,8 +1,9 @@
 //! Plans as data: what the members say, a line each, and what each of them gets.
 //!
 //! `a: 0 1 2! 3?` owns 0 and 1, has a ready copy of 2 and prepares 3; `4+` and `5-` are a ready and
-//! an unfinished standby, `6x` failed. After the id come `leaving`, `@rack`, `#generation`,
-//! `%instance`. A topic other than `t` goes before the number: `u/3`.
+//! an unfinished standby, `6x` failed, and `7~` is its own and released. After the id come
+//! `leaving`, `@rack`, `#generation`, `%instance`. A topic other than `t` goes before the number:
+//! `u/3`.
 
 use std::fmt::Write as _;
 
@@ -35,13 +36,15 @@ fn subscription(topics: &[&str], text: &str) -> (String, Subscription) {
         }
     }
     for word in body.split_whitespace() {
-        let (number, mark) = word.split_at(word.trim_end_matches(['!', '?', '+', '-', 'x']).len());
+        let (number, mark) =
+            word.split_at(word.trim_end_matches(['!', '?', '+', '-', 'x', '~']).len());
         let partition = partition(number);
         match mark {
             "!" => drop(meta.ready.insert(partition)),
             "?" => drop(meta.preparing.insert(partition)),
             "+" => drop(meta.standby.insert(partition)),
             "-" => drop(meta.restoring.insert(partition)),
+            "~" => drop(meta.released.insert(partition)),
             "x" => drop(meta.failed.insert(partition, "no disk".to_owned())),
             _ => drop(member.owned.insert(partition)),
         }
@@ -149,6 +152,49 @@ fn the_life_of_a_moved_partition() {
         .check("a: 1 2 3 | b: 0!", "a: 1 2 3 | b: 0 1?")
         .check("a: 1 2 3 | b: 0 1!", "a: 2 3 | b: 0 1?")
         .check("a: 2 3 | b: 0 1!", "a: 2 3 | b: 0 1");
+}
+
+#[test]
+fn what_is_released_is_given_on_at_once_to_whoever_is_ready_for_it() {
+    Case::incr_coop(&[("t", 4)])
+        // The next move begins in the same generation: this one is not on its way any more.
+        .check("a: 1 2 3 0~ | b: 0!", "a: 1 2 3 | b: 0 1?")
+        .check("a: 2 3 1~ | b: 0 1!", "a: 2 3 | b: 0 1")
+        // Nobody is ready, or wants it: its owner goes on.
+        .check("a: 1 2 3 0~ | b: 0?", "a: 0 1 2 3 | b: 0?")
+        .check("a: 1 0~ | b: 2 3 0!", "a: 0 1 | b: 2 3")
+        // Somebody claims it: what was released before is of an earlier generation.
+        .check("a: 1 0~ | b: 0 2 3", "a: 1 0? | b: 0 2 3")
+        .check("a: 0~ | b: 0 1 2 3", "a: 0? | b: 0 1 2 3");
+    // A leaving member that has nothing else that could be moved is told so at once.
+    Case::incr_coop(&[("t", 3)])
+        .check("a leaving: 1 0~ | b: 2 0! 1x", "a: 1 drained | b: 0 2")
+        .check("a leaving: 1 0~ | b: 2 0!", "a: 1 | b: 0 2 1?");
+    // Of a unit all has to be released.
+    Case::incr_coop(&[("t", 2), ("u", 2)])
+        .check("a: t/1 u/1 t/0~ u/0~ | b: t/0! u/0!", "a: 1 u/1 | b: 0 u/0")
+        .check("a: t/1 u/1 u/0 t/0~ | b: t/0! u/0!", "a: 1 u/1 | b: 0? u/0?");
+}
+
+#[test]
+fn members_are_told_what_goes_and_what_nobody_works_on_any_more() {
+    let case = Case::incr_coop(&[("t", 4)]);
+    let told = |plan: &Plan, id: &str| {
+        Instructions::decode(plan.assignments[id].user_data.as_ref()).unwrap()
+    };
+    let plan = case.plan("a: 1 2 3 0~ | b: 0!");
+    assert_eq!(told(&plan, "a").outgoing, [partition("1")].into());
+    assert_eq!(told(&plan, "b").handed_over, [partition("0")].into());
+    let moved = &plan.view.moved[0];
+    let ends = (moved.from.as_deref(), moved.to.as_deref(), moved.reason);
+    assert_eq!(ends, (Some("a"), Some("b"), MoveReason::Balance));
+    assert!(plan.view.unowned.is_empty());
+    // Given up in the generation before: its owner may have died since.
+    let plan = case.plan("a: 1 2 3 | b: 0!");
+    assert_eq!(told(&plan, "b").handed_over, Partitions::new());
+    // It is being given up: that is not what it may release.
+    let plan = case.plan("a: 0 1 2 3 | b: 0!");
+    assert_eq!(told(&plan, "a").outgoing, Partitions::new());
 }
 
 #[test]
