@@ -138,7 +138,6 @@ const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos(
 struct Partition {
     progress: Progress,
     committed: Snapshot,
-    suspended: bool,
     closing: bool,
 }
 
@@ -172,6 +171,8 @@ pub struct Pool {
     txns: VecDeque<Transaction>,
     next_txn: TxnSeq,
     partitions: BTreeMap<PartitionId, Partition>,
+    /// Those of them that are suspended: most often none, and each event asks.
+    suspended: BTreeSet<PartitionId>,
     mode: Mode,
     commits_held: bool,
     aborts_in_a_row: u32,
@@ -191,6 +192,7 @@ impl Pool {
             txns: VecDeque::new(),
             next_txn: TxnSeq(0),
             partitions: BTreeMap::new(),
+            suspended: BTreeSet::new(),
             mode: Mode::Running,
             commits_held: false,
             aborts_in_a_row: 0,
@@ -203,7 +205,7 @@ impl Pool {
     /// A partition is assigned, and its store restored; it goes on from `committed`.
     pub fn add_partition(&mut self, partition: PartitionId, committed: Snapshot) {
         let progress = Progress::new(&committed);
-        let added = Partition { progress, committed, suspended: false, closing: false };
+        let added = Partition { progress, committed, closing: false };
         let former = self.partitions.insert(partition, added);
         assert!(former.is_none(), "an assignment's number is used once");
     }
@@ -296,8 +298,8 @@ impl Pool {
             Event::Resolved { txn, committed } => self.resolved(now, txn, committed),
             Event::HoldCommits => self.commits_held = true,
             Event::ReleaseCommits => self.commits_held = false,
-            Event::Suspend { partition } => self.suspend(partition, true),
-            Event::Resume { partition } => self.suspend(partition, false),
+            Event::Suspend { partition } => drop(self.suspended.insert(partition)),
+            Event::Resume { partition } => drop(self.suspended.remove(&partition)),
             Event::Close { partition } => self.close(now, partition),
             Event::LoseAll => self.lose_all(now),
         }
@@ -356,14 +358,7 @@ impl Pool {
     }
 
     fn holds_suspended(&self, txn: &Transaction) -> bool {
-        let is_suspended = |id| self.partitions.get(id).is_some_and(|known| known.suspended);
-        txn.touched.keys().any(is_suspended)
-    }
-
-    fn suspend(&mut self, partition: PartitionId, suspended: bool) {
-        if let Some(known) = self.partitions.get_mut(&partition) {
-            known.suspended = suspended;
-        }
+        self.suspended.iter().any(|partition| txn.touched.contains_key(partition))
     }
 
     /// Events of the partition that are delivered, and held back by the first incomplete one.
@@ -479,6 +474,7 @@ impl Pool {
             .collect();
         for partition in drained {
             self.partitions.remove(&partition);
+            self.suspended.remove(&partition);
             self.commands.push_back(Command::Drained { partition });
         }
     }
@@ -662,6 +658,7 @@ impl Pool {
     /// other transactions are aborted.
     fn lose_all(&mut self, now: Instant) {
         self.partitions.clear();
+        self.suspended.clear();
         let committing = self
             .txns
             .front()

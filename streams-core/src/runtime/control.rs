@@ -339,7 +339,7 @@ impl Control {
     }
 
     fn if_held(&mut self) {
-        let Hold { number, committing, drained, .. } = &self.hold;
+        let Hold { number: hold, committing, drained, .. } = &self.hold;
         if !committing.is_empty() {
             return;
         }
@@ -347,11 +347,22 @@ impl Control {
             return self.say_held();
         }
         // Their stores may be copies then, which follow from before the next owner writes.
-        let (hold, partitions): (u64, Vec<i32>) = (*number, drained.iter().copied().collect());
+        let (hold, partitions) = (*hold, drained.iter().copied().collect());
+        let answer = move |ends| Done::HoldEnds { hold, ends };
+        self.ask_ends(partitions, Isolation::ReadUncommitted, answer);
+    }
+
+    /// Asks where changelogs begin and end, beside everything else.
+    fn ask_ends(
+        &self,
+        partitions: Vec<i32>,
+        isolation: Isolation,
+        answer: impl FnOnce(Result<ChangelogEnds, SourceError>) -> Done + Send + 'static,
+    ) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            let ends = changelog_ends(&settings, &partitions, Isolation::ReadUncommitted).await;
-            let _ = done.send(Done::HoldEnds { hold, ends });
+            let ends = changelog_ends(&settings, &partitions, isolation).await;
+            let _ = done.send(answer(ends));
         });
     }
 
@@ -434,11 +445,8 @@ impl Control {
         if let Some(ends) = self.retiring.remove(&number) {
             return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
         }
-        let (settings, done) = (self.settings.clone(), self.done.clone());
-        tokio::spawn(async move {
-            let ends = changelog_ends(&settings, &[number], Isolation::ReadUncommitted).await;
-            let _ = done.send(Done::RetiredAt { number, round, ends });
-        });
+        let answer = move |ends| Done::RetiredAt { number, round, ends };
+        self.ask_ends(vec![number], Isolation::ReadUncommitted, answer);
     }
 
     fn retired_at(&mut self, number: i32, round: u64, ends: Result<ChangelogEnds, SourceError>) {
@@ -487,12 +495,9 @@ impl Control {
         if partitions.is_empty() {
             return;
         }
-        let (settings, done) = (self.settings.clone(), self.done.clone());
-        tokio::spawn(async move {
-            let stable = Isolation::ReadCommitted;
-            let ends = changelog_ends(&settings, &partitions, stable).await;
-            let _ = done.send(Done::CopiesFound { partitions, ends });
-        });
+        let asked = partitions.clone();
+        let answer = move |ends| Done::CopiesFound { partitions, ends };
+        self.ask_ends(asked, Isolation::ReadCommitted, answer);
     }
 
     fn copies_found(&mut self, partitions: &[i32], ends: Result<ChangelogEnds, SourceError>) {

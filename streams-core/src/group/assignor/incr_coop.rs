@@ -186,6 +186,11 @@ impl Plan<'_> {
         self.owners[unit].is_none() || self.model.is_free(unit)
     }
 
+    /// Whether the unit is its receiver's in this generation already: it is not on its way.
+    fn moves_at_once(&self, unit: usize, is_ready: bool) -> bool {
+        is_ready && self.is_free(unit)
+    }
+
     pub(super) fn has_failed(&self, unit: usize, member: usize) -> bool {
         // Asked for each pair of them, and true for hardly any.
         !self.failed.is_empty() && self.failed.contains(&(unit, member))
@@ -275,7 +280,7 @@ impl Plan<'_> {
         chooser.keep(|copy| !copy.is_transition && copy.is_ready);
         chooser.begin();
         let (moves, has_budget_left) = (chooser.moves, chooser.budget > 0);
-        let takes_time = |one: &&Move| !one.is_ready || !self.is_free(one.unit);
+        let takes_time = |one: &&Move| !self.moves_at_once(one.unit, one.is_ready);
         let moving: HashSet<usize> = moves.iter().filter(takes_time).map(|one| one.from).collect();
         let mut owns = vec![false; self.model.members()];
         self.owners.iter().flatten().for_each(|owner| owns[*owner] = true);
@@ -394,8 +399,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
     }
 
     fn push(&mut self, unit: usize, from: usize, to: usize, is_ready: bool) {
-        // What is moved at once is not on its way.
-        let cost = usize::from(!is_ready || !self.plan.is_free(unit));
+        let cost = usize::from(!self.plan.moves_at_once(unit, is_ready));
         if self.budget < cost || !self.taken.insert(unit) {
             return;
         }

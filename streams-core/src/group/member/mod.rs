@@ -244,14 +244,12 @@ impl Member {
             return Some(self.join(now, false));
         }
         self.holds += 1;
-        let hold = self.holds;
+        let outgoing = if calls_others { Partitions::new() } else { self.can_be_released() };
+        self.events.push_back(GroupEvent::Rejoining { hold: self.holds, outgoing });
         // A commit that is on its way arrives before others have heard.
         if calls_others {
-            self.events.push_back(GroupEvent::Rejoining { hold, outgoing: Partitions::new() });
             return Some(self.join(now, true));
         }
-        let outgoing = self.can_be_released();
-        self.events.push_back(GroupEvent::Rejoining { hold, outgoing });
         self.state = State::Holding { until: now + HOLD_MAX };
         None
     }

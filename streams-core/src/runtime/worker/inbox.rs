@@ -158,14 +158,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Begins nothing more of the partition. One that waits for a completer goes on: it could take
     /// for ever.
     fn suspend(&mut self, now: Instant, partition: &TopicPartition) {
-        let Some(id) = self.task_of(partition).filter(|task| task.begins()).map(|task| task.id)
-        else {
+        let id = self.task_of(partition).filter(|task| task.begins()).map(|task| task.id);
+        let Some(id) = id.filter(|id| self.pool.can_suspend(*id)) else {
             return;
         };
-        if self.pool.can_suspend(id) {
-            self.parts.callbacks.will_revoke(partition);
-            self.pool.handle(now, Event::Suspend { partition: id });
-            self.tasks.values_mut().filter(|task| task.id == id).for_each(|t| t.suspended = true);
+        self.parts.callbacks.will_revoke(partition);
+        self.pool.handle(now, Event::Suspend { partition: id });
+        if let Some(task) = self.task_of(partition) {
+            task.suspended = true;
         }
     }
 

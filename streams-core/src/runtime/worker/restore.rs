@@ -96,22 +96,24 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         more
     }
 
+    fn restores_ours(&self) -> bool {
+        self.tasks.values().any(|task| matches!(task.state, TaskState::Restoring(_)))
+    }
+
     /// Events wait for what is ours.
     fn prefer_ours(&mut self) {
-        let Some(restorer) = &mut self.restorer else {
-            return;
+        let restoring = self.restores_ours();
+        let flow = |(partition, task): (&i32, &mut Task<A::Store>)| match &mut task.state {
+            TaskState::Warm(copy) => Some((*partition, copy.flow(restoring)?)),
+            _ => None,
         };
-        let is_restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
-        let restoring = self.tasks.values().any(is_restoring);
-        for (partition, task) in &mut self.tasks {
-            if let TaskState::Warm(copy) = &mut task.state
-                && let Some(pause) = copy.flow(restoring)
-            {
-                let changelog = TopicPartition::new(Arc::clone(&self.parts.changelog), *partition);
-                match pause {
-                    true => restorer.pause(&changelog),
-                    false => restorer.resume(&changelog),
-                }
+        let changed: Vec<(i32, bool)> = self.tasks.iter_mut().filter_map(flow).collect();
+        for (partition, pause) in changed {
+            let changelog = self.changelog(partition);
+            match (&mut self.restorer, pause) {
+                (Some(restorer), true) => restorer.pause(&changelog),
+                (Some(restorer), false) => restorer.resume(&changelog),
+                (None, _) => {}
             }
         }
     }
@@ -172,8 +174,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// The client does not say which partition it was.
     fn restore_failed(&mut self, error: FetchError) {
-        let restoring = |task: &Task<A::Store>| matches!(task.state, TaskState::Restoring(_));
-        if self.tasks.values().any(restoring) {
+        if self.restores_ours() {
             return self.fail(error.into());
         }
         for partition in self.warm_partitions() {

@@ -4,6 +4,15 @@ use super::planted_tests::{Member, World};
 use super::{FromWorker, ToWorker};
 use crate::testing::Fault;
 
+/// A member that has processed so many events, and not committed them yet.
+fn begun(world: &World, events: u32) -> Member {
+    let mut a = world.owner("a");
+    world.settle(&mut a);
+    (0..events).for_each(|_| world.send());
+    a.worker.step(&world.clock);
+    a
+}
+
 /// The member is to join: its partition stands still, and nothing more is committed.
 fn hold(world: &World, member: &Member, hold: u64) {
     member.mailbox.send(ToWorker::Suspend(world.at.clone()));
@@ -21,12 +30,7 @@ fn held(world: &World, member: &mut Member) -> Option<(u64, Vec<i32>)> {
 #[test]
 fn eos6_what_has_begun_is_committed_although_commits_are_held_and_nothing_else_begins() {
     let world = World::new();
-    let mut a = world.owner("a");
-    world.settle(&mut a);
-    world.send();
-    world.send();
-    // They are processed, and not committed yet.
-    a.worker.step(&world.clock);
+    let mut a = begun(&world, 2);
     hold(&world, &a, 7);
     world.send();
     World::interject(&a);
@@ -48,11 +52,8 @@ fn eos6_what_has_begun_is_committed_although_commits_are_held_and_nothing_else_b
 #[test]
 fn eos6_one_that_stands_still_is_given_on_as_it_is() {
     let world = World::new();
-    let (mut a, mut b) = (world.owner("a"), world.member("b"));
+    let (mut a, mut b) = (begun(&world, 1), world.member("b"));
     world.settle(&mut b);
-    world.settle(&mut a);
-    world.send();
-    a.worker.step(&world.clock);
     b.mailbox.send(ToWorker::Warm(world.at.clone(), world.changelog()));
     world.settle(&mut b);
     hold(&world, &a, 1);
@@ -78,11 +79,8 @@ fn eos6_one_that_stands_still_is_given_on_as_it_is() {
 #[test]
 fn eos4_what_is_aborted_while_it_stands_still_is_processed_when_it_goes_on() {
     let world = World::new();
-    let mut a = world.owner("a");
-    world.settle(&mut a);
+    let mut a = begun(&world, 1);
     world.cluster.lock().inject(Fault::Abort);
-    world.send();
-    a.worker.step(&world.clock);
     hold(&world, &a, 1);
     assert_eq!(held(&world, &mut a), Some((1, vec![0])));
     assert_eq!(world.counts(), [0; 0], "nothing is left of it");
@@ -95,10 +93,7 @@ fn eos4_what_is_aborted_while_it_stands_still_is_processed_when_it_goes_on() {
 #[test]
 fn a_hold_that_is_over_is_not_answered() {
     let world = World::new();
-    let mut a = world.owner("a");
-    world.settle(&mut a);
-    world.send();
-    a.worker.step(&world.clock);
+    let mut a = begun(&world, 1);
     hold(&world, &a, 1);
     a.mailbox.send(ToWorker::Release);
     assert_eq!(held(&world, &mut a), None);
