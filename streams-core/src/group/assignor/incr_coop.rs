@@ -9,9 +9,10 @@
 //! 3. *Moves*: at most `active_transitions` units that go from a member with too many to one with
 //!    too few (GRP-3). Those on their way come first, then those whose receiver is a ready standby,
 //!    then what the members that leave have, in the order in which they began to.
-//! 4. A unit whose receiver is ready is given up by its owner; it has no home in this generation,
-//!    and step 1 of the next one gives it to the receiver. For any other the receiver is told to
-//!    make a copy, and its owner goes on.
+//! 4. A unit whose receiver has said that it is ready to take it over is given up by its owner; it
+//!    has no home in this generation, and step 1 of the next one gives it to the receiver. For any
+//!    other the receiver is told to make a copy, if it is no standby that has one, and its owner
+//!    that the unit is going; the owner goes on.
 //!    If its owner has *released* it, because it was told that it is going, and has drained it
 //!    before it joined, the receiver gets it in this generation already; if the receiver is not
 //!    ready, the owner goes on. That saves the moved partition a rebalance.
@@ -47,7 +48,7 @@ pub(super) struct Move {
     pub(super) unit: usize,
     pub(super) from: usize,
     pub(super) to: usize,
-    /// The receiver has its copy: the owner gives the unit up.
+    /// The receiver has its copy, and the owner was told: it gives the unit up.
     pub(super) is_ready: bool,
     pub(super) reason: MoveReason,
 }
@@ -349,7 +350,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
                 && is_leaving(copy.unit)
                 && self.receiver(copy.unit, true).is_none_or(|m| self.deficit[class][m] == 0);
             if wanted || last {
-                self.push(copy.unit, owner, copy.member, copy.is_ready);
+                self.push(copy.unit, owner, copy.member, Some(*copy));
             }
         }
     }
@@ -380,8 +381,7 @@ impl<'p, 'm> Chooser<'p, 'm> {
                     continue;
                 }
                 if let Some(receiver) = self.receiver(unit, !plan.active[donor]) {
-                    let copy = plan.copy(unit, receiver);
-                    self.push(unit, donor, receiver, copy.is_some_and(|copy| copy.is_ready));
+                    self.push(unit, donor, receiver, plan.copy(unit, receiver));
                 }
             }
         }
@@ -398,7 +398,10 @@ impl<'p, 'm> Chooser<'p, 'm> {
             .min_by_key(|m| (deficit[*m] == 0, self.loads[*m]))
     }
 
-    fn push(&mut self, unit: usize, from: usize, to: usize, is_ready: bool) {
+    fn push(&mut self, unit: usize, from: usize, to: usize, copy: Option<WarmCopy>) {
+        // Nobody was told yet that a standby is to take over: told first, the owner releases it.
+        let told = |copy: &WarmCopy| copy.is_transition || self.plan.is_free(unit);
+        let is_ready = copy.filter(told).is_some_and(|copy| copy.is_ready);
         let cost = usize::from(!self.plan.moves_at_once(unit, is_ready));
         if self.budget < cost || !self.taken.insert(unit) {
             return;

@@ -2,7 +2,8 @@
 //!
 //! A member has at most its share of them, rounded up. The first choice is a rack that has neither
 //! the owner nor another copy, then a member that has a copy already, then the one with the fewest.
-//! A ready copy that is not the first choice any more is kept until the new one is ready.
+//! A ready copy that is not the first choice any more is kept until the new one is ready. A standby
+//! that is about to take over counts until it does; then its former owner's store is a copy.
 
 use std::collections::BTreeSet;
 
@@ -51,9 +52,15 @@ fn choose_class(
         let receiver = plan.moves.iter().find(|one| one.unit == unit).map(|one| one.to);
         let copies = plan.copies_of(unit);
         let copy_of = |m: usize| copies.iter().find(|copy| copy.member == m);
+        let ready = |m: usize| copy_of(m).is_some_and(|copy| copy.is_ready);
         let mut used = vec![racks[owner]];
         let mut picked = Vec::new();
-        for _ in 0..replicas {
+        let stands_by = receiver.filter(|receiver| *receiver != owner && ready(*receiver));
+        if let Some(receiver) = stands_by {
+            loads[receiver] += 1;
+            used.push(racks[receiver]);
+        }
+        for _ in usize::from(stands_by.is_some())..replicas {
             let best = takers
                 .iter()
                 .copied()
@@ -61,10 +68,9 @@ fn choose_class(
                 .min_by_key(|m| {
                     let is_full = loads[*m] > share || (loads[*m] == share && extra == 0);
                     let is_same_rack = racks[*m].is_some() && used.contains(&racks[*m]);
-                    let copy = copy_of(*m);
-                    let is_ready = copy.is_some_and(|copy| copy.is_ready);
                     let has_failed = plan.has_failed(unit, *m);
-                    let has = (copy.is_none(), !is_ready);
+                    let has_store = plan.owners[unit] == Some(*m);
+                    let has = (!has_store && copy_of(*m).is_none(), !has_store && !ready(*m));
                     (has_failed, is_same_rack, is_full, has, loads[*m])
                 });
             let Some(best) = best.filter(|best| !plan.has_failed(unit, *best)) else {
@@ -77,7 +83,6 @@ fn choose_class(
             used.push(racks[best]);
             picked.push(best);
         }
-        let ready = |m: usize| copy_of(m).is_some_and(|copy| copy.is_ready);
         let missing = picked.iter().filter(|m| !ready(**m)).count();
         let kept = copies
             .iter()

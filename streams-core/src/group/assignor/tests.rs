@@ -282,11 +282,20 @@ fn standbys_are_spread_and_kept() {
         .check("a: 0 1 | b: 2 | c: 3", "a: 0 1 2+ 3+ | b: 2 0+ | c: 3 1+")
         // A crash: its partitions go to their standbys, and get new ones.
         .check("a: 0 1 2+ | b: 2 0+ 3+", "a: 0 1 2+ 3+ | b: 2 3 0+ 1+");
-    // A ready standby takes over without preparation.
+    // A ready standby takes over without preparation: it and the owner are told, the owner releases
+    // it, or gives it up, and stands by.
     Case::incr_coop(&[("t", 2)])
         .standbys(1)
-        .check("a: 0 1 | b: 0+ 1+", "a: 1 0+ | b: 0? 1+")
+        .check("a: 0 1 | b: 0+ 1+", "a: 0 1 | b: 0? 1+")
+        .check("a: 1 0~ | b: 0! 1+", "a: 1 0+ | b: 0 1+")
+        .check("a: 0 1 | b: 0! 1+", "a: 1 0+ | b: 0? 1+")
+        .check("a: 1 | b: 0! 1+", "a: 1 0+ | b: 0 1+")
         .check("a: 1 | b: 0+ 1+", "a: 1 0+ | b: 0 1+");
+    // Its own copy counts meanwhile: no third member makes one. Then the former owner has one.
+    Case::incr_coop(&[("t", 3)])
+        .standbys(1)
+        .check("a: 0+ | b: 2 1+ | c: 0 1 2+", "a: 0? | b: 2 1+ | c: 0 1 2+")
+        .check("a: 0! | b: 2 1+ | c: 1 0~ 2+", "a: 0 2+ | b: 2 1+ | c: 1 0+ 2+");
 }
 
 #[test]

@@ -124,8 +124,7 @@ impl Copies {
     /// wait for the next rebalance.
     pub(super) fn has_news(&self, now: Instant, told: &MemberMeta) -> bool {
         let is_news = |(partition, copy): (&Partition, &WarmCopy)| {
-            let was_told = told.ready.contains(partition) || told.standby.contains(partition);
-            copy.is_transition && copy.is_ready && !was_told
+            copy.is_transition && copy.is_ready && !told.ready.contains(partition)
         };
         let current = |partition: &Partition| self.is_failing(now, partition);
         self.copies.iter().any(is_news)
