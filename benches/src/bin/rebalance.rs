@@ -5,16 +5,20 @@
 //! cargo build --release --examples && cargo run --release -p streams-benches --bin rebalance
 //! ```
 //!
-//! A changelog of many keys lies there first. Then one member works, at a fixed rate; a second and
-//! a third come, one after the other, and the first and the second go again (SIGTERM); at last one
-//! of three is killed. A record's latency is from the time it was due to the time at which a
+//! Members of another application come and go first, while records flow: a JVM compiles what it is
+//! to do, and what it has not done yet it compiles when it is measured. Then, each way in turn and
+//! several times: a changelog of many keys lies there; one member works, at a fixed rate; a second
+//! and a third come, one after the other, and the first and the second go again (SIGTERM); at last
+//! one of three is killed. A record's latency is from the time it was due to the time at which a
 //! `read_committed` consumer has its output, so a partition's longest pause is its greatest
-//! latency. The oracle checks every run. At the end a member alone restores everything, beside a
-//! consumer that only reads it.
+//! latency. The oracle checks every run. At the end a member alone restores everything, if it is
+//! much, beside a consumer that only reads it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -34,7 +38,11 @@ const WARM_UP: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(8);
 /// Between two changes, so that one is over before the next.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What a killed member had goes on after its session.
+const AFTER_KILL: Duration = Duration::from_secs(6);
 const RESTORES: u32 = 3;
+/// Fewer records take less time than to connect.
+const RESTORED_MIN: u64 = 100_000;
 
 /// Members come, go and die.
 #[derive(Parser, Debug)]
@@ -45,15 +53,18 @@ struct Args {
     /// Records before, each a changelog record of its own key's.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
-    /// Records of another application before that, at twice the rate: a JVM that was just started
-    /// compiles.
+    /// Records of another application before that, at twice the rate, while its members come and
+    /// go: a JVM compiles what it is to do.
     #[arg(long, default_value_t = 200_000)]
     warm_up: u64,
+    /// Each way so many times, in turn.
+    #[arg(long, default_value_t = 3)]
+    times: usize,
     /// Records a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
-    /// How long they are sent; all changes must be over by then.
-    #[arg(long, default_value_t = 60)]
+    /// How long they are sent at most; all changes must be over by then.
+    #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// The session timeout.
     #[arg(long, default_value = "3s")]
@@ -80,6 +91,20 @@ const WAYS: [Way; 3] = [
     Way { assignor: "incr_coop", standby: "0" },
     Way { assignor: "incr_coop", standby: "1" },
     Way { assignor: "cooperative-sticky", standby: "0" },
+];
+
+const COLUMNS: usize = 9;
+/// Of latency, in milliseconds.
+const FIGURES: [&str; COLUMNS] = [
+    "one member, p50 ms",
+    "p99",
+    "three, p50",
+    "p99",
+    "moves, p50",
+    "p99",
+    "p99 of moves by that of one member",
+    "longest pause, moves",
+    "longest pause, SIGKILL",
 ];
 
 struct Run<'a> {
@@ -118,28 +143,49 @@ impl Run<'_> {
         Ok(member)
     }
 
-    /// A member that has worked through so many records, and who reads what it wrote.
-    fn fill(&self, before: &Workload) -> Result<(Program, Observer)> {
+    /// A member that has all partitions, and who reads what it writes.
+    fn start(&self) -> Result<(Program, Observer)> {
         let topics = ["in", "out", "changelog"].map(|kind| self.topic(kind));
         let topics: Vec<(&str, i32)> = topics.iter().map(|t| (t.as_str(), PARTITIONS)).collect();
         create_topics(self.bootstrap, &topics)?;
         let observer = Observer::start(self.bootstrap, &self.topic("out"))?;
-        let member = self.join(8)?;
-        before.send(self.bootstrap, &self.topic("in"))?;
-        let filled = usize::try_from(before.records)?;
-        observer.wait_for(filled, PATIENCE).with_context(|| member.stderr())?;
-        Ok((member, observer))
+        Ok((self.join(8)?, observer))
+    }
+
+    /// Others come and go while the records flow.
+    fn warm_up(&self) -> Result<()> {
+        let Args { warm_up: records, rate, .. } = *self.args;
+        let (mut first, observer) = self.start()?;
+        let load = Workload { records, ids: IDS, rate: 2 * rate, seed: 1 };
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| load.send(self.bootstrap, &self.topic("in")));
+            while !sender.is_finished() {
+                for mut other in [self.join(4)?, self.join(2)?] {
+                    other.stop(PATIENCE).with_context(|| other.stderr())?;
+                }
+                std::thread::sleep(PAUSE);
+            }
+            sender.join().map_err(|_| anyhow!("the sender panicked"))?
+        })?;
+        observer.finish(usize::try_from(records)?, PATIENCE).with_context(|| first.stderr())?;
+        first.stop(PATIENCE).with_context(|| first.stderr())
     }
 
     /// Fills the changelog, then lets members come and go. Returns the table's row.
-    fn run(&self) -> Result<Vec<f64>> {
+    fn run(&self) -> Result<[f64; COLUMNS]> {
         let Args { records, rate, seconds, .. } = *self.args;
         let before = Workload { records, ids: records.max(1), rate: 0, seed: 1 };
-        let (mut first, observer) = self.fill(&before)?;
+        let (mut first, observer) = self.start()?;
+        before.send(self.bootstrap, &self.topic("in"))?;
         let filled = usize::try_from(records)?;
+        observer.wait_for(filled, PATIENCE).with_context(|| first.stderr())?;
         let load = Workload { records: rate * seconds, ids: IDS, rate, seed: 1 };
-        let (sent, to, input) = (load.clone(), self.bootstrap.to_owned(), self.topic("in"));
-        let sender = std::thread::spawn(move || sent.send(&to, &input));
+        let (sends, to, input) = (load.clone(), self.bootstrap.to_owned(), self.topic("in"));
+        let go_on = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&go_on);
+        let sender = std::thread::spawn(move || {
+            sends.send_while(&to, &input, || goes_on.load(Ordering::Relaxed))
+        });
         std::thread::sleep(WARM_UP);
         let steady_us = now_us();
         std::thread::sleep(STEADY);
@@ -157,10 +203,12 @@ impl Run<'_> {
         std::thread::sleep(3 * PAUSE);
         let killed_us = now_us();
         third.kill()?;
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(AFTER_KILL);
         ensure!(!sender.is_finished(), "the load ended before the changes: --seconds");
-        sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
-        let all = usize::try_from(records + load.records)?;
+        go_on.store(false, Ordering::Relaxed);
+        let sent = sender.join().map_err(|_| anyhow!("the sender panicked"))??;
+        let load = Workload { records: sent, ..load };
+        let all = usize::try_from(records + sent)?;
         let logs = || others.iter().map(Program::stderr).collect::<String>();
         let seen = observer.finish(all, PATIENCE).with_context(logs)?;
         let mut totals = before.totals();
@@ -179,7 +227,7 @@ impl Run<'_> {
         moving.extend(during(leaving_us, moved_us));
         moving.sort_by(f64::total_cmp);
         let crash = during(killed_us - 1_000_000, i64::MAX);
-        Ok(vec![
+        Ok([
             quantile(&steady, 0.5),
             quantile(&steady, 0.99),
             quantile(&three, 0.5),
@@ -270,34 +318,41 @@ fn main() -> Result<()> {
         On::Embedded => TestBroker::embedded()?,
     };
     let bootstrap = broker.bootstrap();
-    let named = |place: usize, way| {
-        let name = format!("rebalance-{place}-{}", std::process::id());
-        Run { args: &args, bootstrap: &bootstrap, name, way }
-    };
-    let warm_up = Workload { records: args.warm_up, ids: IDS, rate: 2 * args.rate, seed: 1 };
-    named(WAYS.len(), WAYS[0]).fill(&warm_up)?.0.stop(PATIENCE)?;
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("{:?}, {} records before; load before: {}", args.broker, args.records, load.trim());
-    println!(
-        "\n| assignor, standbys | one member, p50 ms | p99 | three, p50 | p99 | moves, p50 | p99 | \
-         p99 of moves by that of one member | longest pause, moves | \
-         longest pause, SIGKILL (session {}) |\n|---|---|---|---|---|---|---|---|---|---|",
-        args.session
-    );
-    let mut last = None;
-    for (place, way) in WAYS.into_iter().enumerate() {
-        if args.only.is_some_and(|only| only != place) {
-            continue;
-        }
-        let run = named(place, way);
-        let figures = run.run().with_context(|| run.name.clone())?;
-        let row: Vec<String> = figures.iter().map(|figure| format!("{figure:.1}")).collect();
-        println!("| {}, {} | {} |", way.assignor, way.standby, row.join(" | "));
-        last = Some(run);
+    let named = |way, name: String| Run { args: &args, bootstrap: &bootstrap, name, way };
+    let id = std::process::id();
+    if args.warm_up > 0 {
+        named(WAYS[0], format!("rebalance-warm-up-{id}")).warm_up()?;
     }
-    if let Some(run) = last.filter(|_| args.records > 0) {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{:?}, {} records before; load before: {}\n", args.broker, args.records, load.trim());
+    println!("| assignor, standbys | {} |\n|---|{}", FIGURES.join(" | "), "---|".repeat(COLUMNS));
+    let ways: Vec<Way> = match args.only {
+        Some(only) => vec![*WAYS.get(only).context("--only: there is no such way")?],
+        None => WAYS.to_vec(),
+    };
+    let mut rows = vec![Vec::new(); ways.len()];
+    let mut last = None;
+    for time in 0..args.times {
+        for (place, way) in ways.iter().enumerate() {
+            let run = named(*way, format!("rebalance-{place}-{time}-{id}"));
+            let figures = run.run().with_context(|| run.name.clone())?;
+            println!("{}", row(way, "", &figures));
+            rows[place].push(figures);
+            last = Some(run);
+        }
+    }
+    for (way, rows) in ways.iter().zip(&rows) {
+        let column = |at: usize| median(&rows.iter().map(|row| row[at]).collect::<Vec<f64>>());
+        println!("{}", row(way, ", median", &std::array::from_fn(column)));
+    }
+    if let Some(run) = last.filter(|_| args.records >= RESTORED_MIN) {
         let (ours, bare) = run.restores()?;
         println!("\nrestore {ours:.0} records/s, bare {bare:.0}: {:.2}", ours / bare);
     }
     Ok(())
+}
+
+fn row(way: &Way, note: &str, figures: &[f64; COLUMNS]) -> String {
+    let figures: Vec<String> = figures.iter().map(|figure| format!("{figure:.1}")).collect();
+    format!("| {}, {}{note} | {} |", way.assignor, way.standby, figures.join(" | "))
 }
