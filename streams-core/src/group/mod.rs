@@ -29,12 +29,13 @@
 //! It stands still while A commits what it has begun, and for one round: the peers hear of it by
 //! heartbeats, which come every 4 ms while a partition is prepared. Everything else goes on. Round
 //! 2 prepares the next partition. If B is not ready (somebody else began the round), A has it again
-//! and goes on. If A could not commit in time, it is told to give it up in round 2, joins again once
-//! that is done, and B has it in round 3. A standby has its copy already, and the partition goes the
-//! same way all the same, so that A is told: B joins again at once. If A dies meanwhile, B has it at
-//! once; if B dies, fails or is not needed any more, A just goes on. If a third member has just
-//! died, its session is waited for: a released partition stands still so long, as all do that the
-//! dead member has. All of this is in what members say when they join, so every member can lead.
+//! and goes on. If A could not commit in time, it is told to give it up in round 2, joins again
+//! once that is done, and B has it in round 3. A standby has its copy already, and the partition
+//! goes the same way all the same, so that A is told: B joins again at once. If A dies meanwhile, B
+//! has it at once; if B dies, fails or is not needed any more, A just goes on. If a third member
+//! has just died, its session is waited for: a released partition stands still so long, as all do
+//! that the dead member has. All of this is in what members say when they join, so every member can
+//! lead.
 //!
 //! A member that wants to leave ([`GroupCommand::Drain`]) has its partitions moved in the same way,
 //! before anything else is, and may leave when it has none ([`GroupEvent::Drained`]).
