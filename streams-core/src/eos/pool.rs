@@ -130,6 +130,9 @@ pub enum StopReason {
 pub const ABORTS_IN_A_ROW_MAX: u32 = 20;
 /// So many failed initialisations of producers in a row, and the application stops.
 const RECOVERIES_FAILED_MAX: u32 = 10;
+/// The next producer is initialised when the one before is ready, and after this time at the
+/// latest: one that ends what a predecessor left open takes half a second.
+const INIT_APART: Duration = Duration::from_millis(100);
 const ABORT_BACKOFF_MIN: Duration = Duration::from_millis(5);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos());
@@ -164,6 +167,10 @@ enum Mode {
 pub struct Pool {
     config: EosConfig,
     slots: Vec<Slot>,
+    /// So many of them have been told to initialise their producer.
+    begun: usize,
+    /// When the next one is told at the latest.
+    init_by: Option<Instant>,
     /// Idle slots, the longest idle first: a transactional id that was used a moment ago may meet
     /// CONCURRENT_TRANSACTIONS.
     idle: VecDeque<usize>,
@@ -182,12 +189,14 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool whose producers are initialised first.
+    /// A pool whose producers are initialised one after the other: several that connect at once
+    /// slow down everybody who works, and the first event needs one.
     pub fn new(config: EosConfig) -> Self {
-        let commands = (0..config.pool_size).map(|slot| Command::Init { slot }).collect();
-        Self {
+        let mut pool = Self {
             config,
             slots: vec![Slot::Starting; config.pool_size],
+            begun: 0,
+            init_by: None,
             idle: VecDeque::new(),
             txns: VecDeque::new(),
             next_txn: TxnSeq(0),
@@ -198,7 +207,26 @@ impl Pool {
             aborts_in_a_row: 0,
             recoveries_failed: 0,
             resume_at: None,
-            commands,
+            commands: VecDeque::new(),
+        };
+        pool.init_next();
+        pool
+    }
+
+    fn init_next(&mut self) {
+        if self.begun < self.slots.len() {
+            self.commands.push_back(Command::Init { slot: self.begun });
+            self.begun += 1;
+            self.init_by = None;
+        }
+    }
+
+    fn init_if_due(&mut self, now: Instant) {
+        if self.init_by.is_some_and(|by| now >= by) {
+            self.init_next();
+        }
+        if self.begun < self.slots.len() && self.init_by.is_none() {
+            self.init_by = Some(now + INIT_APART);
         }
     }
 
@@ -287,6 +315,7 @@ impl Pool {
             Event::Ready { slot } => {
                 self.recoveries_failed = 0;
                 self.slot_is_idle(slot);
+                self.init_next();
             }
             Event::Flushed { txn } => self.flushed(txn),
             Event::Committed { txn } => self.committed(txn),
@@ -315,6 +344,7 @@ impl Pool {
             Mode::Aborting(_) => self.finish_abort(now),
             Mode::Stopped => return,
         }
+        self.init_if_due(now);
         self.transmit();
         self.commit_oldest();
         self.report_drained();
@@ -333,7 +363,7 @@ impl Pool {
             .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
         let sealable = self.txns.len() == 1;
         let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
-        delay.into_iter().chain(self.resume_at).min()
+        delay.into_iter().chain(self.resume_at).chain(self.init_by).min()
     }
 
     /// Whether nothing is in flight or waiting to be.

@@ -400,6 +400,30 @@ fn pool() -> (Pool, Instant) {
     (pool, now)
 }
 
+#[test]
+fn producers_are_initialised_one_after_the_other() {
+    let mut pool = Pool::new(EosConfig::default());
+    let now = Instant::now();
+    assert_eq!(commands(&mut pool), [Command::Init { slot: 0 }]);
+    pool.add_partition(PartitionId(0), Snapshot::at(0));
+    assert_eq!(pool.offer(now), Offer::Full);
+    // One that takes long holds nobody up.
+    pool.advance(now, false);
+    assert_eq!(pool.poll_timeout(), Some(now + INIT_APART));
+    pool.advance(now + INIT_APART - Duration::from_millis(1), false);
+    assert_eq!(commands(&mut pool), []);
+    pool.advance(now + INIT_APART, false);
+    assert_eq!(commands(&mut pool), [Command::Init { slot: 1 }]);
+    pool.handle(now, Event::Ready { slot: 1 });
+    assert_eq!(commands(&mut pool), [Command::Init { slot: 2 }]);
+    assert!(matches!(pool.offer(now), Offer::Join { slot: 1, .. }), "one is enough to begin");
+    pool.handle(now, Event::Ready { slot: 0 });
+    pool.handle(now, Event::Ready { slot: 2 });
+    assert_eq!(commands(&mut pool), [Command::Transmit { txn: TxnSeq(0), slot: 1 }]);
+    pool.advance(now + INIT_APART, false);
+    assert_eq!(pool.poll_timeout(), None, "all are begun");
+}
+
 fn event(pool: &mut Pool, now: Instant, offset: i64, records: usize, complete: bool) {
     event_of(pool, now, PartitionId(0), offset, records, complete);
 }
