@@ -27,6 +27,8 @@ pub(super) struct Effect {
     pub(super) given_up: BTreeSet<Partition>,
     /// Released, and assigned to another member.
     pub(super) given_on: BTreeSet<Partition>,
+    /// Claimed by nobody.
+    pub(super) unclaimed: BTreeSet<Partition>,
     /// How many partitions active members have, and those on their way counted for nobody.
     pub(super) loads: Vec<usize>,
     /// What members that want to leave still have.
@@ -125,7 +127,11 @@ impl Round {
             if released.is_some_and(|(id, _)| home.is_some_and(|home| home != id)) {
                 effect.given_on.insert(partition.clone());
             }
-            match (home, claims.contains_key(&partition)) {
+            let is_claimed = claims.contains_key(&partition);
+            if !is_claimed && released.is_none() {
+                effect.unclaimed.insert(partition.clone());
+            }
+            match (home, is_claimed) {
                 (Some(home), _) => match loads.get_mut(home) {
                     Some(load) => *load += 1,
                     None => effect.leaving += 1,

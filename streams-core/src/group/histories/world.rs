@@ -487,8 +487,10 @@ impl World {
                 Err(broken) => panic!("{broken}\n{round:#?}"),
             };
             let failed = round.has_failures();
-            // Another cast, or a copy that can't be made, may need other moves.
-            if effect.cast != self.cast || failed {
+            // Given to somebody, who was still closing it and could not take it: nobody's again.
+            let refused = !effect.unclaimed.is_subset(&self.given_up);
+            // That, another cast, or a copy that can't be made may need other moves.
+            if effect.cast != self.cast || failed || refused {
                 self.cast.clone_from(&effect.cast);
                 self.moves = 0;
                 self.moves_needed = None;
