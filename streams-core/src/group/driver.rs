@@ -19,6 +19,9 @@ pub enum GroupCommand {
     Warmed(Partitions),
     /// These copies can't be made here: another member is asked. With the reason.
     WarmFailed(Partitions, String),
+    /// Prove that the coordinator still counts on this member: `Confirmed` repeats the number, or
+    /// `Lost` comes instead.
+    Confirm(u64),
     /// Give all partitions away one by one, to members that are warm; `Drained` comes when that
     /// is done, or can't be.
     Drain,
@@ -100,6 +103,7 @@ fn handle(member: &mut Member, command: Option<GroupCommand>) {
         Some(GroupCommand::WarmFailed(partitions, reason)) => {
             member.warm_failed(now, &partitions, &reason);
         }
+        Some(GroupCommand::Confirm(question)) => member.confirm(now, question),
         Some(GroupCommand::Drain) => member.drain(now, SystemTime::now()),
         // A runtime that is gone wants nothing more of the group.
         Some(GroupCommand::Leave) | None => member.leave(now),

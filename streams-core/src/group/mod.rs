@@ -234,6 +234,12 @@ pub enum GroupEvent {
         /// Why.
         reason: String,
     },
+    /// The answer to [`GroupCommand::Confirm`]: the coordinator has accepted a request that this
+    /// member sent after the question, so the member was in its generation then.
+    Confirmed {
+        /// The question's number.
+        question: u64,
+    },
     /// The member can't go on.
     Failed {
         /// Why, and what to do.

@@ -44,6 +44,7 @@ pub(crate) enum Word {
     Hold(u64),
     Release,
     Generation(Generation),
+    Confirmed(u64),
     Resolved(TxnSeq, bool),
     Stop,
     StopNow,
@@ -67,6 +68,7 @@ impl WorkerHandle {
                 Word::Hold(hold) => ToWorker::Hold(hold),
                 Word::Release => ToWorker::Release,
                 Word::Generation(generation) => ToWorker::Generation(generation),
+                Word::Confirmed(question) => ToWorker::Confirmed(question),
                 Word::Resolved(txn, committed) => ToWorker::Resolved(txn, committed),
                 Word::Stop => ToWorker::Stop,
                 Word::StopNow => ToWorker::StopNow,
@@ -152,6 +154,8 @@ pub(crate) struct Control {
     /// Given up after they stood still, each with the ends that its changelog had then.
     retiring: ChangelogEnds,
     keeps_standbys: bool,
+    /// The workers' questions that the group has not answered yet: worker and number of each.
+    confirming: BTreeMap<u64, (usize, u64)>,
     /// Ours that stand still, because the group may give them to others.
     suspended: BTreeSet<i32>,
     /// The last generation.
@@ -189,6 +193,7 @@ impl Control {
             hold: Hold::default(),
             retiring: ChangelogEnds::new(),
             keeps_standbys: false,
+            confirming: BTreeMap::new(),
             suspended: BTreeSet::new(),
             generation: -1,
             leave_timeout,
@@ -294,6 +299,7 @@ impl Control {
                 self.retiring.clear();
                 self.generation = -1;
                 self.retired.clear();
+                self.confirming.clear();
                 self.copies.lost();
                 self.state.lost();
                 self.tell_all(|| Word::LoseAll);
@@ -301,6 +307,11 @@ impl Control {
                 for number in std::mem::take(&mut self.unconfirmed) {
                     self.copies.taken(number);
                     self.forget(number);
+                }
+            }
+            GroupEvent::Confirmed { question } => {
+                if let Some((worker, question)) = self.confirming.remove(&question) {
+                    self.tell(worker, Word::Confirmed(question));
                 }
             }
             GroupEvent::Failed { reason } => {
@@ -602,6 +613,7 @@ impl Control {
                 lags.iter().for_each(|(number, lag)| self.state.lag(*number, Some(*lag)));
             }
             FromWorker::Resolve { worker, txn, offsets } => self.resolve(worker, txn, offsets),
+            FromWorker::Confirm { worker, question } => self.confirm(worker, question),
             FromWorker::Failed(error) => self.fail(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);
@@ -613,6 +625,13 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Passes a worker's question on to the member.
+    fn confirm(&mut self, worker: usize, question: u64) {
+        self.round += 1;
+        self.confirming.insert(self.round, (worker, question));
+        let _ = self.group.send(GroupCommand::Confirm(self.round));
     }
 
     /// Reads the committed offsets: this very commit is there, or it never happened. The producer

@@ -609,6 +609,10 @@ impl<A: EventSource> TestDriver<A> {
                 });
                 self.instance.mailbox.send(ToWorker::Resolved(txn, committed));
             }
+            // One instance alone is never expelled.
+            FromWorker::Confirm { question, .. } => {
+                self.instance.mailbox.send(ToWorker::Confirmed(question));
+            }
             FromWorker::Failed(error) => {
                 let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
                 self.failure.get_or_insert(error);

@@ -416,7 +416,7 @@ impl World {
                 client.member.leave(now);
             }
             GroupEvent::Failed { reason } => panic!("{reason}"),
-            GroupEvent::Left => {}
+            GroupEvent::Confirmed { .. } | GroupEvent::Left => {}
         }
     }
 

@@ -36,6 +36,7 @@
 //! while we hold partitions, they are `Lost`: others may have them as soon as we know.
 
 mod assignment;
+mod confirm;
 mod copies;
 mod errors;
 mod pace;
@@ -46,6 +47,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::confirm::Confirmations;
 use self::copies::Copies;
 use self::errors::{Action, action};
 use self::pace::Pace;
@@ -150,6 +152,7 @@ pub struct Member {
     /// The coordinator has said that a rebalance has begun.
     called: bool,
     pace: Pace,
+    confirmations: Confirmations,
     asked_at: Instant,
     last_contact: Option<Instant>,
     backoff: Duration,
@@ -185,6 +188,7 @@ impl Member {
             rejoin_at: None,
             called: false,
             pace,
+            confirmations: Confirmations::default(),
             asked_at: now,
             last_contact: None,
             backoff: BACKOFF_MIN,
@@ -198,6 +202,7 @@ impl Member {
         self.handle_timeout(now);
         let request = self.next_request(now)?;
         self.asked_at = now;
+        self.confirmations.sent();
         Some(request)
     }
 
@@ -429,14 +434,19 @@ impl Member {
             }) => {
                 self.contact(now);
                 self.joined(generation, member_id, leader, &protocol, members);
+                self.confirmed();
             }
             Ok(GroupReply::Joined { code, member_id, .. }) => {
                 self.refused(now, code, Some(member_id));
             }
             Ok(GroupReply::Partitions { partitions }) => self.counted(&partitions),
-            Ok(GroupReply::Synced { code: 0, assignment }) => self.synced(now, assignment),
+            Ok(GroupReply::Synced { code: 0, assignment }) => {
+                self.confirmed();
+                self.synced(now, assignment);
+            }
             Ok(GroupReply::Heartbeat { code: 0 }) => {
                 self.contact(self.asked_at);
+                self.confirmed();
                 self.heard(now);
             }
             Ok(GroupReply::Heartbeat { code } | GroupReply::Synced { code, .. }) => {
@@ -617,7 +627,10 @@ impl Member {
         let name = crate::client::wire::error_name(code);
         tracing::debug!(group = self.config.group_id, code, name, "refused by the coordinator");
         match action(code) {
-            Action::Rejoin => self.join_again(now),
+            Action::Rejoin => {
+                self.confirmed();
+                self.join_again(now);
+            }
             Action::Lost => {
                 self.lose(&name);
                 self.join_again(now);
@@ -688,6 +701,7 @@ impl Member {
         self.released.clear();
         self.closing.clear();
         self.assigned_in.clear();
+        self.confirmations.clear();
         self.gave_up = false;
         self.confirmed = -1;
         self.assignor = None;

@@ -38,6 +38,7 @@ fn text(word: &Word) -> String {
         Word::Hold(hold) => format!("hold {hold}"),
         Word::Release => "release".to_owned(),
         Word::Generation(_) => "generation".to_owned(),
+        Word::Confirmed(question) => format!("confirmed {question}"),
         Word::Resolved(..) => "resolved".to_owned(),
         Word::Stop => "stop".to_owned(),
         Word::StopNow => "stop now".to_owned(),
@@ -208,4 +209,16 @@ async fn a_copy_that_the_group_has_not_confirmed_goes_when_all_is_lost() {
     assert_eq!(bench.words(), ["warm (0, 7)"]);
     bench.control.group_event(GroupEvent::Lost { reason: "expelled".to_owned() });
     assert_eq!(bench.words(), ["lose all", "forget"], "others may have written before the end");
+}
+
+#[test]
+fn a_confirmation_goes_to_the_worker_that_asked() {
+    let mut bench = Bench::new(false);
+    bench.control.worker_says(FromWorker::Confirm { worker: 0, question: 5 });
+    let command = bench.commands.try_recv();
+    let Ok(GroupCommand::Confirm(question)) = command else { panic!("{command:?}") };
+    bench.control.group_event(GroupEvent::Confirmed { question: question + 1 });
+    assert_eq!(bench.words(), [""; 0]);
+    bench.control.group_event(GroupEvent::Confirmed { question });
+    assert_eq!(bench.words(), ["confirmed 5"]);
 }

@@ -53,6 +53,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 (self.holding, self.rejoining) = (None, false);
                 self.pool.handle(now, Event::ReleaseCommits);
             }
+            ToWorker::Confirmed(question) => {
+                tracing::debug!(question, "the coordinator has confirmed this member");
+            }
             ToWorker::Resolved(txn, committed) => {
                 self.pool.handle(now, Event::Resolved { txn, committed });
             }

@@ -74,6 +74,9 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Release,
     /// The generation is known.
     Generation(Generation),
+    /// The group's coordinator has confirmed this member after the question of this number. If the
+    /// member has lost its partitions instead, `LoseAll` comes.
+    Confirmed(u64),
     /// Whether an indefinite commit happened.
     Resolved(TxnSeq, bool),
     /// An interjection at any time.
@@ -115,6 +118,10 @@ pub(crate) enum FromWorker {
     Retired(TopicPartition),
     /// Was this commit of ours?
     Resolve { worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)> },
+    /// The worker wants a proof that the group's coordinator still counts on this member, newer
+    /// than this question: `Confirmed` repeats its number.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a fenced producer is to ask"))]
+    Confirm { worker: usize, question: u64 },
     /// The worker can't go on; what has begun is still committed.
     Failed(SourceError),
     /// The worker has ended.
