@@ -1,5 +1,9 @@
 //! The control thread: what the group says goes to the workers, and back.
 
+mod copies;
+mod ending;
+mod hold;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use self::ending::Signals;
+use self::hold::Hold;
 use super::copies::Copies;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
@@ -105,19 +111,6 @@ enum Done {
         round: u64,
         ends: Result<ChangelogEnds, SourceError>,
     },
-}
-
-/// The last hold of commits: who has still to do it, and what stands still.
-#[derive(Debug, Default)]
-struct Hold {
-    /// Which it is.
-    number: u64,
-    /// Workers that have not stopped to commit yet.
-    committing: BTreeSet<usize>,
-    /// Partitions that stand still, with nothing in a transaction.
-    drained: BTreeSet<i32>,
-    /// Where the changelogs of those begin and end, if it was asked.
-    ends: ChangelogEnds,
 }
 
 type ChangelogEnds = BTreeMap<i32, (i64, i64)>;
@@ -328,41 +321,6 @@ impl Control {
         }
     }
 
-    /// The generation is about to change: no commit begins, and what others prepare for stands
-    /// still.
-    fn begin_hold(&mut self, number: u64, outgoing: &Partitions) {
-        self.hold = Hold { number, committing: self.running.clone(), ..Hold::default() };
-        let outgoing = if self.goes_on() { self.numbers(outgoing) } else { Vec::new() };
-        for partition in outgoing {
-            self.suspended.insert(partition);
-            self.tell(self.worker_of(partition), Word::Suspend(self.partition(partition)));
-        }
-        self.tell_all(|| Word::Hold(number));
-        self.if_held();
-    }
-
-    /// A worker commits no more, for now, and these partitions stand still.
-    fn held(&mut self, worker: usize, number: u64, drained: &[i32]) {
-        if number == self.hold.number && self.hold.committing.remove(&worker) {
-            self.hold.drained.extend(drained);
-            self.if_held();
-        }
-    }
-
-    fn if_held(&mut self) {
-        let Hold { number: hold, committing, drained, .. } = &self.hold;
-        if !committing.is_empty() {
-            return;
-        }
-        if drained.is_empty() || !self.keeps_standbys {
-            return self.say_held();
-        }
-        // Their stores may be copies then, which follow from before the next owner writes.
-        let (hold, partitions) = (*hold, drained.iter().copied().collect());
-        let answer = move |ends| Done::HoldEnds { hold, ends };
-        self.ask_ends(partitions, Isolation::ReadUncommitted, answer);
-    }
-
     /// Asks where changelogs begin and end, beside everything else.
     fn ask_ends(
         &self,
@@ -377,32 +335,6 @@ impl Control {
         });
     }
 
-    /// It may have taken so long that some go on.
-    fn hold_ends(&mut self, hold: u64, ends: Result<ChangelogEnds, SourceError>) {
-        if hold == self.hold.number {
-            let mut ends = ends.unwrap_or_default();
-            ends.retain(|partition, _| self.suspended.contains(partition));
-            self.hold.drained.retain(|partition| ends.contains_key(partition));
-            self.hold.ends = ends;
-            self.say_held();
-        }
-    }
-
-    fn say_held(&self) {
-        let drained = self.hold.drained.iter().flat_map(|number| self.name(*number)).collect();
-        let _ = self.group.send(GroupCommand::Held(self.hold.number, drained));
-    }
-
-    /// What stands still of these goes on; nothing else is to stand still any more.
-    fn resume(&mut self, partitions: &Partitions) {
-        for partition in self.numbers(partitions) {
-            if self.suspended.remove(&partition) {
-                self.hold.ends.remove(&partition);
-                self.tell(self.worker_of(partition), Word::Resume(self.partition(partition)));
-            }
-        }
-    }
-
     fn numbers(&self, partitions: &Partitions) -> Vec<i32> {
         let ours = partitions.iter().filter(|(topic, _)| **topic == *self.settings.source);
         ours.map(|(_, number)| *number).collect()
@@ -410,126 +342,6 @@ impl Control {
 
     fn name(&self, number: i32) -> Partitions {
         Partitions::from([(self.settings.source.to_string(), number)])
-    }
-
-    /// Gives partitions up; of those among `warm`, the store becomes a copy.
-    fn revoke(&mut self, partitions: &Partitions, warm: &Partitions) {
-        let warm = self.numbers(warm);
-        for number in self.numbers(partitions) {
-            self.owned.remove(&number);
-            self.copies.revoked(number);
-            let (stood_still, ends) =
-                (self.suspended.remove(&number), self.hold.ends.remove(&number));
-            // The next owner of one that stood still does not wait for us: if it is not known where
-            // the changelog ended, its store can't be a copy.
-            let can_retire = !stood_still || ends.is_some();
-            let partition = self.partition(number);
-            let word = match warm.contains(&number) && self.goes_on() && can_retire {
-                true => Word::Retire(partition),
-                false => Word::Revoke(partition),
-            };
-            if let Some(ends) = ends {
-                self.retiring.insert(number, ends);
-            }
-            self.tell(self.worker_of(number), word);
-        }
-    }
-
-    /// What became ours again meanwhile is not meant.
-    fn acknowledge(&self, number: i32) {
-        if !self.goes_on() || !self.owned.contains_key(&number) {
-            let done = GroupCommand::Acknowledge(self.name(number), self.generation);
-            let _ = self.group.send(done);
-        }
-    }
-
-    /// Nothing of the partition is in a transaction any more. Where its changelog ends is asked
-    /// before anybody else writes to it: until then the partition is not acknowledged.
-    fn retired(&mut self, number: i32) {
-        // It may have been lost since.
-        if !self.copies.is_closing(number) {
-            return;
-        }
-        self.round += 1;
-        let round = self.round;
-        self.retired.insert(number, round);
-        if let Some(ends) = self.retiring.remove(&number) {
-            return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
-        }
-        let answer = move |ends| Done::RetiredAt { number, round, ends };
-        self.ask_ends(vec![number], Isolation::ReadUncommitted, answer);
-    }
-
-    fn retired_at(&mut self, number: i32, round: u64, ends: Result<ChangelogEnds, SourceError>) {
-        // It may have been lost, or closed after all, since.
-        if self.retired.get(&number) != Some(&round) {
-            return;
-        }
-        self.retired.remove(&number);
-        self.acknowledge(number);
-        let is_wanted = self.copies.drained(number);
-        let ends = ends.map(|ends| ends.get(&number).copied());
-        match ends {
-            Ok(Some(ends)) if is_wanted => {
-                self.unconfirmed.insert(number);
-                self.tell(self.worker_of(number), Word::Warm(self.partition(number), ends));
-            }
-            _ => {
-                self.forget(number);
-                if is_wanted {
-                    self.find_copies(vec![number]);
-                }
-            }
-        }
-    }
-
-    /// Keeps these warm copies, and no others.
-    fn copy(&mut self, warm: &Partitions) {
-        if !self.goes_on() {
-            return;
-        }
-        let wanted = self.numbers(warm).into_iter().collect();
-        let owned = &self.owned;
-        let change = self.copies.joined(wanted, |number| owned.contains_key(&number));
-        for number in change.forget {
-            self.forget(number);
-        }
-        self.find_copies(change.make.into_iter().collect());
-    }
-
-    fn forget(&self, number: i32) {
-        self.state.lag(number, None);
-        self.tell(self.worker_of(number), Word::Forget(self.partition(number)));
-    }
-
-    fn find_copies(&self, partitions: Vec<i32>) {
-        if partitions.is_empty() {
-            return;
-        }
-        let asked = partitions.clone();
-        let answer = move |ends| Done::CopiesFound { partitions, ends };
-        self.ask_ends(asked, Isolation::ReadCommitted, answer);
-    }
-
-    fn copies_found(&mut self, partitions: &[i32], ends: Result<ChangelogEnds, SourceError>) {
-        let ends = ends.map_err(|error| error.to_string());
-        for number in partitions.iter().filter(|number| self.copies.holds(**number)) {
-            let found = ends.as_ref().map(|ends| ends.get(number));
-            match found {
-                Ok(Some(ends)) => {
-                    let partition = self.partition(*number);
-                    self.tell(self.worker_of(*number), Word::Warm(partition, *ends));
-                }
-                Ok(None) => {}
-                Err(reason) => {
-                    let failed = GroupCommand::WarmFailed(self.name(*number), reason.clone());
-                    let _ = self.group.send(failed);
-                }
-            }
-        }
-        if ends.is_err() {
-            partitions.iter().for_each(|number| self.copies.failed(*number));
-        }
     }
 
     /// Finds out where new partitions go on, beside everything else.
@@ -652,91 +464,6 @@ impl Control {
             let _ = done.send(Done::Resolved { worker, txn, committed });
         });
     }
-
-    fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
-        match command {
-            UserCommand::Stop if self.phase == Phase::Running => self.drain(),
-            // Asked again while it stops: at once then.
-            UserCommand::Stop => self.cut_short(),
-            UserCommand::StopNow => {
-                self.stop();
-                self.tell_all(|| Word::StopNow);
-            }
-            UserCommand::StopOnSignals => signals.listen(),
-        }
-    }
-
-    /// Whether events are processed.
-    fn goes_on(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Draining)
-    }
-
-    /// Lets the group move the partitions to others, one by one, before it stops.
-    fn drain(&mut self) {
-        if self.leave_timeout.is_zero() || self.group.send(GroupCommand::Drain).is_err() {
-            return self.stop();
-        }
-        tracing::info!(timeout = ?self.leave_timeout, "leaving: partitions move to others first");
-        self.phase = Phase::Draining;
-        self.stop_by = Some(Instant::now() + self.leave_timeout);
-    }
-
-    fn fail(&mut self, error: SourceError) {
-        self.state.set(SourceState::Unhealthy);
-        if self.failure.is_some() {
-            return;
-        }
-        // After a fatal error nothing is finished, and nobody leaves: the group finds out.
-        let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
-        self.failure = Some(error);
-        self.stop();
-        if fatal {
-            self.tell_all(|| Word::StopNow);
-            self.phase = Phase::Ended;
-        }
-    }
-
-    fn stop(&mut self) {
-        if self.goes_on() {
-            self.phase = Phase::Stopping;
-            self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
-            self.tell_all(|| Word::Stop);
-            if self.running.is_empty() {
-                self.leave();
-            }
-        }
-    }
-
-    fn time_is_over(&mut self) {
-        match self.phase {
-            Phase::Draining => {
-                let (timeout, owned) = (self.leave_timeout, self.owned.len());
-                tracing::warn!(?timeout, owned, "not all partitions have moved: leaving as it is");
-                self.stop();
-            }
-            _ => self.cut_short(),
-        }
-    }
-
-    /// Somebody does not want to wait any longer.
-    fn cut_short(&mut self) {
-        self.stop_by = None;
-        if self.phase == Phase::Draining {
-            self.stop();
-        }
-        match self.phase {
-            Phase::Leaving => self.phase = Phase::Ended,
-            _ => self.tell_all(|| Word::StopNow),
-        }
-    }
-
-    fn leave(&mut self) {
-        self.phase = Phase::Leaving;
-        self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
-        if self.group.send(GroupCommand::Leave).is_err() {
-            self.phase = Phase::Ended;
-        }
-    }
 }
 
 /// Tells operators what changes with a generation, and why.
@@ -748,32 +475,6 @@ fn explain(view: &GroupView) {
         let (partition, reason) =
             (format!("{}-{}", moved.partition.0, moved.partition.1), moved.reason);
         tracing::info!(generation, partition, from = ?moved.from, to = ?moved.to, ?reason, "moved");
-    }
-}
-
-/// SIGINT and SIGTERM, once they are listened to.
-#[derive(Default)]
-struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
-
-impl Signals {
-    fn listen(&mut self) {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => self.0 = Some((interrupt, terminate)),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "can't listen to signals"),
-        }
-    }
-
-    async fn recv(&mut self) {
-        match &mut self.0 {
-            None => std::future::pending().await,
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-        }
     }
 }
 

@@ -1,0 +1,137 @@
+//! Partitions that are given up, and warm copies: what the workers are told of them.
+
+use super::{ChangelogEnds, Control, Done, Word};
+use crate::client::wire::Isolation;
+use crate::group::{GroupCommand, Partitions};
+use crate::runtime::error::SourceError;
+
+impl Control {
+    /// Gives partitions up; of those among `warm`, the store becomes a copy.
+    pub(super) fn revoke(&mut self, partitions: &Partitions, warm: &Partitions) {
+        let warm = self.numbers(warm);
+        for number in self.numbers(partitions) {
+            self.owned.remove(&number);
+            self.copies.revoked(number);
+            let (stood_still, ends) =
+                (self.suspended.remove(&number), self.hold.ends.remove(&number));
+            // The next owner of one that stood still does not wait for us: if it is not known where
+            // the changelog ended, its store can't be a copy.
+            let can_retire = !stood_still || ends.is_some();
+            let partition = self.partition(number);
+            let word = match warm.contains(&number) && self.goes_on() && can_retire {
+                true => Word::Retire(partition),
+                false => Word::Revoke(partition),
+            };
+            if let Some(ends) = ends {
+                self.retiring.insert(number, ends);
+            }
+            self.tell(self.worker_of(number), word);
+        }
+    }
+
+    /// What became ours again meanwhile is not meant.
+    pub(super) fn acknowledge(&self, number: i32) {
+        if !self.goes_on() || !self.owned.contains_key(&number) {
+            let done = GroupCommand::Acknowledge(self.name(number), self.generation);
+            let _ = self.group.send(done);
+        }
+    }
+
+    /// Nothing of the partition is in a transaction any more. Where its changelog ends is asked
+    /// before anybody else writes to it: until then the partition is not acknowledged.
+    pub(super) fn retired(&mut self, number: i32) {
+        // It may have been lost since.
+        if !self.copies.is_closing(number) {
+            return;
+        }
+        self.round += 1;
+        let round = self.round;
+        self.retired.insert(number, round);
+        if let Some(ends) = self.retiring.remove(&number) {
+            return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
+        }
+        let answer = move |ends| Done::RetiredAt { number, round, ends };
+        self.ask_ends(vec![number], Isolation::ReadUncommitted, answer);
+    }
+
+    pub(super) fn retired_at(
+        &mut self,
+        number: i32,
+        round: u64,
+        ends: Result<ChangelogEnds, SourceError>,
+    ) {
+        // It may have been lost, or closed after all, since.
+        if self.retired.get(&number) != Some(&round) {
+            return;
+        }
+        self.retired.remove(&number);
+        self.acknowledge(number);
+        let is_wanted = self.copies.drained(number);
+        let ends = ends.map(|ends| ends.get(&number).copied());
+        match ends {
+            Ok(Some(ends)) if is_wanted => {
+                self.unconfirmed.insert(number);
+                self.tell(self.worker_of(number), Word::Warm(self.partition(number), ends));
+            }
+            _ => {
+                self.forget(number);
+                if is_wanted {
+                    self.find_copies(vec![number]);
+                }
+            }
+        }
+    }
+
+    /// Keeps these warm copies, and no others.
+    pub(super) fn copy(&mut self, warm: &Partitions) {
+        if !self.goes_on() {
+            return;
+        }
+        let wanted = self.numbers(warm).into_iter().collect();
+        let owned = &self.owned;
+        let change = self.copies.joined(wanted, |number| owned.contains_key(&number));
+        for number in change.forget {
+            self.forget(number);
+        }
+        self.find_copies(change.make.into_iter().collect());
+    }
+
+    pub(super) fn forget(&self, number: i32) {
+        self.state.lag(number, None);
+        self.tell(self.worker_of(number), Word::Forget(self.partition(number)));
+    }
+
+    pub(super) fn find_copies(&self, partitions: Vec<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let asked = partitions.clone();
+        let answer = move |ends| Done::CopiesFound { partitions, ends };
+        self.ask_ends(asked, Isolation::ReadCommitted, answer);
+    }
+
+    pub(super) fn copies_found(
+        &mut self,
+        partitions: &[i32],
+        ends: Result<ChangelogEnds, SourceError>,
+    ) {
+        let ends = ends.map_err(|error| error.to_string());
+        for number in partitions.iter().filter(|number| self.copies.holds(**number)) {
+            let found = ends.as_ref().map(|ends| ends.get(number));
+            match found {
+                Ok(Some(ends)) => {
+                    let partition = self.partition(*number);
+                    self.tell(self.worker_of(*number), Word::Warm(partition, *ends));
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    let failed = GroupCommand::WarmFailed(self.name(*number), reason.clone());
+                    let _ = self.group.send(failed);
+                }
+            }
+        }
+        if ends.is_err() {
+            partitions.iter().for_each(|number| self.copies.failed(*number));
+        }
+    }
+}
