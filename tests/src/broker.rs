@@ -80,10 +80,23 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
 /// # Errors
 /// If one can't be made.
 pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
+    create_replicated_topics(bootstrap, topics, 1)
+}
+
+/// Makes topics with so many replicas at `bootstrap`.
+///
+/// # Errors
+/// If one can't be made.
+pub fn create_replicated_topics(
+    bootstrap: &str,
+    topics: &[(&str, i32)],
+    replicas: i32,
+) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let replicated = || TopicReplication::Fixed(replicas);
     let topics: Vec<NewTopic<'_>> =
-        topics.iter().map(|(n, p)| NewTopic::new(n, *p, TopicReplication::Fixed(1))).collect();
+        topics.iter().map(|(n, p)| NewTopic::new(n, *p, replicated())).collect();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let results = runtime.block_on(admin.create_topics(&topics, &options))?;

@@ -112,8 +112,34 @@ fn properties(port: u16, advertised: u16, controller: u16, logs: &Path) -> Strin
     )
 }
 
+/// Formats the storage that the settings in `config` name. All nodes of a cluster have the same
+/// cluster id.
+///
+/// # Errors
+/// If Kafka's tool fails.
+pub(crate) fn format_storage(config: &Path) -> Result<()> {
+    let class_path = format!("{}/*", jars()?.display());
+    let formatted = Command::new("java")
+        .args(["-cp", &class_path, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"])
+        .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if !formatted.success() {
+        bail!("Kafka's storage could not be formatted: {formatted}");
+    }
+    Ok(())
+}
+
+/// Returns the last lines of the log of the broker in `data`, the last one first.
+pub(crate) fn log_tail(data: &Path) -> Vec<String> {
+    let log = fs::read_to_string(data.join("kafka.log")).unwrap_or_default();
+    log.lines().rev().take(20).map(str::to_owned).collect()
+}
+
 /// Starts the broker whose data and settings lie in `data`.
-fn spawn(data: &Path, java_options: &[&str]) -> Result<Child> {
+pub(crate) fn spawn(data: &Path, java_options: &[&str]) -> Result<Child> {
     let log = File::options().create(true).append(true).open(data.join("kafka.log"))?;
     // The system ends it if this process is killed; without `setpriv` only an orderly end does.
     let guarded = Path::new("/usr/bin/setpriv").exists();
@@ -162,7 +188,6 @@ impl Kafka {
     }
 
     fn start_at(java_options: &[&str], advertised: Option<u16>) -> Result<Self> {
-        let libs = jars()?;
         let (port, controller) = (free_port()?, free_port()?);
         let name = format!("data-{}-{port}", std::process::id());
         let data = target_dir()?.join("kafka").join(name);
@@ -170,17 +195,7 @@ impl Kafka {
         let config = data.join("server.properties");
         let advertised = advertised.unwrap_or(port);
         fs::write(&config, properties(port, advertised, controller, &data.join("logs")))?;
-        let class_path = format!("{}/*", libs.display());
-        let formatted = Command::new("java")
-            .args(["-cp", &class_path, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"])
-            .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()?;
-        if !formatted.success() {
-            bail!("Kafka's storage could not be formatted: {formatted}");
-        }
+        format_storage(&config)?;
         let spawned = Instant::now();
         let child = spawn(&data, java_options)?;
         let first_answer = Duration::ZERO;
@@ -224,8 +239,7 @@ impl Kafka {
         if self.child.try_wait()?.is_none() && Instant::now() < deadline {
             return Ok(());
         }
-        let log = fs::read_to_string(self.data.join("kafka.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(20).collect();
+        let tail = log_tail(&self.data);
         bail!("Kafka did not start; the end of its log, last line first: {tail:#?}");
     }
 

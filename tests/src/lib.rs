@@ -4,6 +4,7 @@
 //! its id.
 
 pub mod broker;
+pub mod chaos;
 pub mod clients;
 pub mod conformance;
 pub mod kafka;

@@ -74,6 +74,11 @@ impl Observer {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Lets `read` look at the outputs seen so far.
+    pub fn read<R>(&self, read: impl FnOnce(&[Seen]) -> R) -> R {
+        read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The outputs seen so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()

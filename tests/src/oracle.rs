@@ -130,6 +130,46 @@ pub fn check_totals(records: &[Vec<u8>], expected: &Totals) -> Result<()> {
     Ok(())
 }
 
+/// How far committed totals differ from what the input adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Committed totals.
+    pub records: u64,
+    /// Running counts that are missing.
+    pub lost: u64,
+    /// Totals whose running count came before already, or belongs to an id that the input lacks.
+    pub doubled: u64,
+}
+
+/// Counts what [`check_totals`] refuses, in the order in which it was read.
+///
+/// # Errors
+/// If a record is no total.
+pub fn tally(records: &[Vec<u8>], expected: &Totals) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    for record in records {
+        let total: Total = serde_json::from_slice(record)
+            .with_context(|| format!("no total: {}", String::from_utf8_lossy(record)))?;
+        tally.records += 1;
+        let last = last.entry(total.id).or_default();
+        match total.count > *last {
+            true => {
+                tally.lost += total.count - *last - 1;
+                *last = total.count;
+            }
+            false => tally.doubled += 1,
+        }
+    }
+    for (id, (count, _)) in expected {
+        tally.lost += count.saturating_sub(last.get(id).copied().unwrap_or(0));
+    }
+    for (id, seen) in last {
+        tally.doubled += seen.saturating_sub(expected.get(&id).map_or(0, |total| total.0));
+    }
+    Ok(tally)
+}
+
 /// Checks the ticks: 1..n for each partition.
 ///
 /// # Errors
@@ -175,6 +215,20 @@ mod tests {
         assert!(says(&[a1.clone(), b1.clone()]).contains("ended with"), "one is missing");
         assert!(says(&[a1.clone(), total("a", 2, 6), b1.clone()]).contains("ended with"), "sum");
         assert!(says(&[a1, a2, b1, total("c", 1, 1)]).contains("not in the input"));
+    }
+
+    #[test]
+    fn lost_and_doubled_totals_are_counted() {
+        let expected = Totals::from([("a".to_owned(), (3, 9)), ("b".to_owned(), (1, 1))]);
+        let count = |records: &[Vec<u8>]| tally(records, &expected).expect("totals");
+        let (a1, a2, a3, b1) =
+            (total("a", 1, 2), total("a", 2, 5), total("a", 3, 9), total("b", 1, 1));
+        let all = [a1.clone(), a2.clone(), a3.clone(), b1.clone()];
+        assert_eq!(count(&all), Tally { records: 4, lost: 0, doubled: 0 });
+        let again = [a1.clone(), a2.clone(), a2, a3.clone(), b1.clone()];
+        assert_eq!(count(&again), Tally { records: 5, lost: 0, doubled: 1 });
+        assert_eq!(count(&[a1, a3, b1]), Tally { records: 3, lost: 1, doubled: 0 });
+        assert_eq!(count(&[total("c", 1, 1)]), Tally { records: 1, lost: 4, doubled: 1 });
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The workload: updates of ids, the same for the same seed.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
 
 use crate::proxy::SPARED_CLIENT_ID;
 
@@ -53,6 +54,29 @@ pub fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// How long a record waits for a broker that can take it: longer than any outage of the tests.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the end of the workload waits for acknowledgements.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Remembers the first record that librdkafka could not deliver.
+#[derive(Default)]
+struct Deliveries {
+    failed: OnceLock<KafkaError>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failed.get_or_init(|| error.clone());
+        }
+    }
+}
+
 impl Workload {
     fn updates(&self) -> impl Iterator<Item = (String, i64)> + use<> {
         let (mut random, ids) = (Random::new(self.seed), self.ids);
@@ -92,14 +116,16 @@ impl Workload {
         topic: &str,
         go_on: impl Fn() -> bool,
     ) -> Result<u64> {
-        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("client.id", SPARED_CLIENT_ID)
             .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .set("partitioner", "murmur2_random")
             .set("linger.ms", if self.rate == 0 { "20" } else { "1" })
             .set("queue.buffering.max.messages", "200000")
-            .create()?;
+            .create_with_context(Deliveries::default())?;
         let headers = OwnedHeaders::new().insert(Header { key: "__grt__", value: Some("Update") });
         let (start, start_us) = (Instant::now(), now_us());
         let mut sent = 0;
@@ -127,7 +153,10 @@ impl Workload {
             }
             sent += 1;
         }
-        producer.flush(Duration::from_secs(60))?;
-        Ok(sent)
+        producer.flush(FLUSH_TIMEOUT)?;
+        match producer.context().failed.get() {
+            None => Ok(sent),
+            Some(error) => bail!("a record for {topic} was not delivered: {error}"),
+        }
     }
 }

@@ -20,14 +20,14 @@ pub(super) struct Closed;
 
 /// A connection to the broker.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     sent: i32,
     received: i32,
 }
 
 impl Connection {
-    pub(super) fn open(bootstrap: &str) -> Result<Self> {
+    pub(crate) fn open(bootstrap: &str) -> Result<Self> {
         let stream = TcpStream::connect(bootstrap).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
@@ -35,7 +35,7 @@ impl Connection {
     }
 
     /// Sends a request, and waits for the response.
-    pub(super) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
+    pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
         self.send(version, request)?;
         self.receive::<R>(version)
     }

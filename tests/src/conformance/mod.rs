@@ -8,7 +8,7 @@ mod admin;
 mod batches;
 mod cleaning;
 mod configs;
-mod connection;
+pub(crate) mod connection;
 mod ctx;
 mod expected;
 mod fencing;
