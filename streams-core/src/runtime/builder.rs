@@ -1,4 +1,4 @@
-//! The settings of a source, and its start.
+//! The settings of a source: one builder method each.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,49 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
-use super::control::{Control, WorkerHandle};
-use super::error::SourceError;
-use super::mailbox::Mailbox;
-use super::running::RunningSource;
+use super::policy::{OnUndecodable, StartFrom};
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
-use super::takeover::{TakeOver, transactional_id};
-use super::worker::{FromWorker, MakeFetcher, Worker, WorkerParts};
+use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
-use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
-use crate::client::wire::{Admin, Endpoint, NewTopic};
+use crate::client::wire::Endpoint;
 use crate::eos::EosConfig;
 use crate::error::ConfigError;
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
 use crate::record::TopicPartition;
 
-/// What to do with a record that can't be decoded, or whose type has no handler.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnUndecodable {
-    /// Stop the source with an error: nothing is lost.
-    #[default]
-    Fail,
-    /// Leave the record out, with a warning.
-    Skip,
-    /// Send the record to this topic, as it is, in the transaction that commits its offset; the
-    /// headers `__source__` and `__error__` say where it came from and why.
-    DeadLetter(String),
-}
-
-/// Where to start a partition that has neither state nor a committed offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StartFrom {
-    /// With the first record that is there.
-    #[default]
-    Earliest,
-    /// With the next record that comes.
-    Latest,
-}
-
-/// How long the first pieces of a start may take.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a leaving member lets its partitions move to others, by default.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 const LEAVE_TIMEOUT_MAX: Duration = Duration::from_hours(24);
@@ -384,120 +353,19 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         Ok(self)
     }
 
-    fn endpoint(&self) -> Endpoint {
+    pub(super) fn endpoint(&self) -> Endpoint {
         let plain = || Endpoint::plaintext(&self.cluster.bootstrap);
         self.endpoint.clone().unwrap_or_else(plain)
     }
 
     /// The instance's name, or one that nobody else has.
-    fn instance_name(&self) -> String {
+    pub(super) fn instance_name(&self) -> String {
         self.group.instance_id.clone().unwrap_or_else(|| format!("{:016x}", self.group.seed))
-    }
-
-    fn take_over(&self) -> TakeOver {
-        TakeOver {
-            endpoint: self.endpoint(),
-            group: self.group.group_id.clone(),
-            instance: self.instance_name(),
-            producers: self.workers * self.eos.pool_size,
-            changelog: self.changelog_name(),
-        }
     }
 
     pub(crate) fn changelog_name(&self) -> String {
         let generated = || format!("gkes_change_log_{}_{}", self.topic, self.group.group_id);
         self.changelog.clone().unwrap_or_else(generated)
-    }
-
-    /// Checks the settings, makes or checks the topics, and starts.
-    ///
-    /// Blocks until the topics are known; joining the group goes on after that.
-    ///
-    /// # Errors
-    /// If a setting can't be used, no broker answers, or the topics don't fit.
-    pub fn start(self) -> Result<RunningSource<A>, SourceError>
-    where
-        Missing: NothingMissing,
-    {
-        let settings = self.check()?;
-        tracing::debug!("the routing table:\n{}", A::TABLE);
-        let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
-        let (ready, started) = std::sync::mpsc::channel();
-        let (user, commands) = tokio::sync::mpsc::unbounded_channel();
-        let state = super::running::SharedState::default();
-        let mut mailboxes = Vec::new();
-        let mut workers = Vec::new();
-        for index in 0..settings.workers {
-            let (mailbox, inbox) = Mailbox::new();
-            mailboxes.push(mailbox.clone());
-            workers.push((settings.worker(index, reports.clone(), &mailbox), mailbox, inbox));
-        }
-        let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
-        let shared = state.clone();
-        let spawned =
-            std::thread::Builder::new().name("streams-control".to_owned()).spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
-                runtime.block_on(async move {
-                    match settings.make_topics().await {
-                        Ok(partitions) => {
-                            let threads = start_workers::<A>(workers)?;
-                            let _ = ready.send(Ok(partitions));
-                            let control = Control::new(
-                                &settings.prepare_settings(),
-                                settings.leave_timeout,
-                                handles,
-                                shared,
-                            );
-                            let ended = control.run(&settings.group, from_workers, commands).await;
-                            for thread in threads {
-                                let _ = thread.join();
-                            }
-                            ended
-                        }
-                        Err(error) => {
-                            let _ = ready.send(Err(error));
-                            Ok(())
-                        }
-                    }
-                })
-            });
-        let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
-        match started.recv_timeout(START_TIMEOUT) {
-            Ok(Ok(partitions)) => {
-                Ok(RunningSource::new(partitions, user, thread, state, mailboxes))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => match thread.join() {
-                Ok(Err(error)) => Err(error),
-                _ => Err(SourceError::Thread("the control thread did not start".to_owned())),
-            },
-        }
-    }
-
-    fn worker(
-        &self,
-        index: usize,
-        reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
-        mailbox: &Mailbox<super::worker::ToWorker<A::Store, RdTxnProducer>>,
-    ) -> WorkerParts<A, RdTxnProducer, RdFetcher> {
-        let instance = self.instance_name();
-        let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
-        let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
-        let application = group.clone();
-        let make_producer = move |slot: usize| {
-            let id = transactional_id(&application, &instance, index * pool_size + slot);
-            RdTxnProducer::new(&cluster, &id, timeout)
-        };
-        let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
-        let make_fetcher = move |reads| {
-            let waker = waker.clone();
-            RdFetcher::new(&cluster, &group, reads, move || waker.wake())
-        };
-        // The control thread may be gone before a worker's last word.
-        let report = move |message| drop(reports.send(message));
-        let (make_producer, make_fetcher) = (Arc::new(make_producer), Box::new(make_fetcher));
-        self.worker_parts(index, make_producer, make_fetcher, Box::new(report))
     }
 
     /// What all handlers share.
@@ -529,96 +397,4 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             report,
         }
     }
-
-    /// Makes the topics that are missing, checks those that are there, and returns the number of
-    /// partitions.
-    async fn make_topics(&self) -> Result<i32, SourceError> {
-        let mut admin = Admin::new(&self.endpoint());
-        let changelog = self.changelog_name();
-        let source_partitions = match admin.partitions(&self.topic).await? {
-            Some(actual) => actual,
-            None => {
-                let partitions = self.partitions.unwrap_or(-1);
-                self.make_topic(&mut admin, &self.topic, partitions, "delete").await?;
-                admin.partitions(&self.topic).await?.unwrap_or(0)
-            }
-        };
-        if let Some(configured) = self.partitions.filter(|n| *n != source_partitions) {
-            let (topic, actual) = (self.topic.clone(), source_partitions);
-            return Err(SourceError::ConfiguredPartitions { topic, actual, configured });
-        }
-        let changelog_partitions = match admin.partitions(&changelog).await? {
-            Some(actual) => actual,
-            None => {
-                self.make_topic(&mut admin, &changelog, source_partitions, "compact").await?;
-                source_partitions
-            }
-        };
-        if changelog_partitions != source_partitions {
-            return Err(SourceError::PartitionCounts {
-                source_topic: self.topic.clone(),
-                source_partitions,
-                changelog,
-                changelog_partitions,
-            });
-        }
-        for output in &self.outputs {
-            if admin.partitions(output).await?.is_none() {
-                self.make_topic(&mut admin, output, source_partitions, "delete").await?;
-            }
-        }
-        Ok(source_partitions)
-    }
-
-    async fn make_topic(
-        &self,
-        admin: &mut Admin,
-        name: &str,
-        partitions: i32,
-        cleanup: &str,
-    ) -> Result<(), SourceError> {
-        let mut configs = self.topic_configs.clone();
-        configs.insert("cleanup.policy".to_owned(), cleanup.to_owned());
-        let topic = NewTopic {
-            name: name.to_owned(),
-            partitions,
-            replication_factor: self.replication_factor,
-            configs,
-        };
-        if admin.create_topic(&topic).await? {
-            tracing::info!(topic = name, partitions, "created");
-        }
-        Ok(())
-    }
-
-    fn prepare_settings(&self) -> super::prepare::PrepareSettings {
-        super::prepare::PrepareSettings {
-            endpoint: self.endpoint(),
-            group: self.group.group_id.clone(),
-            source: Arc::from(self.topic.as_str()),
-            changelog: self.changelog_name(),
-            start_from: self.start_from,
-            take_over: self.take_over(),
-            clients: super::prepare::Clients::default(),
-        }
-    }
-}
-
-type WorkerStart<A> = (
-    WorkerParts<A, RdTxnProducer, RdFetcher>,
-    Mailbox<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
-    std::sync::mpsc::Receiver<super::worker::ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
-);
-
-fn start_workers<A: EventSource>(
-    workers: Vec<WorkerStart<A>>,
-) -> Result<Vec<std::thread::JoinHandle<()>>, SourceError> {
-    let start = |(parts, mailbox, inbox): WorkerStart<A>| {
-        let name = format!("streams-worker-{}", parts.index);
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(move || Worker::<A, _, _>::run(parts, mailbox, inbox))
-            .map_err(|error| SourceError::Thread(error.to_string()))
-    };
-    workers.into_iter().map(start).collect()
 }

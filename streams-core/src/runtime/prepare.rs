@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::builder::StartFrom;
 use super::error::SourceError;
+use super::policy::StartFrom;
 use super::takeover::TakeOver;
 use super::worker::Assignment;
 use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};

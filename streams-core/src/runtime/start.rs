@@ -1,0 +1,153 @@
+//! The start of a source: its topics, its threads, its clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::builder::SourceBuilder;
+use super::control::{Control, WorkerHandle};
+use super::error::SourceError;
+use super::mailbox::Mailbox;
+use super::prepare::{Clients, PrepareSettings};
+use super::running::{RunningSource, SharedState};
+use super::shared::NothingMissing;
+use super::takeover::{TakeOver, transactional_id};
+use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
+use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
+use crate::handler::EventSource;
+
+/// How long the first pieces of a start may take.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
+    /// Checks the settings, makes or checks the topics, and starts.
+    ///
+    /// Blocks until the topics are known; joining the group goes on after that.
+    ///
+    /// # Errors
+    /// If a setting can't be used, no broker answers, or the topics don't fit.
+    pub fn start(self) -> Result<RunningSource<A>, SourceError>
+    where
+        Missing: NothingMissing,
+    {
+        let settings = self.check()?;
+        tracing::debug!("the routing table:\n{}", A::TABLE);
+        let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::channel();
+        let (user, commands) = tokio::sync::mpsc::unbounded_channel();
+        let state = SharedState::default();
+        let mut mailboxes = Vec::new();
+        let mut workers = Vec::new();
+        for index in 0..settings.workers {
+            let (mailbox, inbox) = Mailbox::new();
+            mailboxes.push(mailbox.clone());
+            workers.push((settings.worker(index, reports.clone(), &mailbox), mailbox, inbox));
+        }
+        let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
+        let shared = state.clone();
+        let spawned =
+            std::thread::Builder::new().name("streams-control".to_owned()).spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
+                runtime.block_on(async move {
+                    match settings.make_topics().await {
+                        Ok(partitions) => {
+                            let threads = start_workers::<A>(workers)?;
+                            let _ = ready.send(Ok(partitions));
+                            let control = Control::new(
+                                &settings.prepare_settings(),
+                                settings.leave_timeout,
+                                handles,
+                                shared,
+                            );
+                            let ended = control.run(&settings.group, from_workers, commands).await;
+                            for thread in threads {
+                                let _ = thread.join();
+                            }
+                            ended
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            Ok(())
+                        }
+                    }
+                })
+            });
+        let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
+        match started.recv_timeout(START_TIMEOUT) {
+            Ok(Ok(partitions)) => {
+                Ok(RunningSource::new(partitions, user, thread, state, mailboxes))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                _ => Err(SourceError::Thread("the control thread did not start".to_owned())),
+            },
+        }
+    }
+
+    fn worker(
+        &self,
+        index: usize,
+        reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
+        mailbox: &Mailbox<ToWorker<A::Store, RdTxnProducer>>,
+    ) -> WorkerParts<A, RdTxnProducer, RdFetcher> {
+        let instance = self.instance_name();
+        let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
+        let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
+        let application = group.clone();
+        let make_producer = move |slot: usize| {
+            let id = transactional_id(&application, &instance, index * pool_size + slot);
+            RdTxnProducer::new(&cluster, &id, timeout)
+        };
+        let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
+        let make_fetcher = move |reads| {
+            let waker = waker.clone();
+            RdFetcher::new(&cluster, &group, reads, move || waker.wake())
+        };
+        // The control thread may be gone before a worker's last word.
+        let report = move |message| drop(reports.send(message));
+        let (make_producer, make_fetcher) = (Arc::new(make_producer), Box::new(make_fetcher));
+        self.worker_parts(index, make_producer, make_fetcher, Box::new(report))
+    }
+
+    fn take_over(&self) -> TakeOver {
+        TakeOver {
+            endpoint: self.endpoint(),
+            group: self.group.group_id.clone(),
+            instance: self.instance_name(),
+            producers: self.workers * self.eos.pool_size,
+            changelog: self.changelog_name(),
+        }
+    }
+
+    fn prepare_settings(&self) -> PrepareSettings {
+        PrepareSettings {
+            endpoint: self.endpoint(),
+            group: self.group.group_id.clone(),
+            source: Arc::from(self.topic.as_str()),
+            changelog: self.changelog_name(),
+            start_from: self.start_from,
+            take_over: self.take_over(),
+            clients: Clients::default(),
+        }
+    }
+}
+
+type WorkerStart<A> = (
+    WorkerParts<A, RdTxnProducer, RdFetcher>,
+    Mailbox<ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
+    std::sync::mpsc::Receiver<ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
+);
+
+fn start_workers<A: EventSource>(
+    workers: Vec<WorkerStart<A>>,
+) -> Result<Vec<std::thread::JoinHandle<()>>, SourceError> {
+    let start = |(parts, mailbox, inbox): WorkerStart<A>| {
+        let name = format!("streams-worker-{}", parts.index);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || Worker::<A, _, _>::run(parts, mailbox, inbox))
+            .map_err(|error| SourceError::Thread(error.to_string()))
+    };
+    workers.into_iter().map(start).collect()
+}
