@@ -24,6 +24,12 @@ const FAST_START: [&str; 2] = ["-Xmx512m", "-XX:TieredStopAtLevel=1"];
 /// Set to 1, it makes a missing Java or Maven a failure.
 pub const REQUIRE: &str = "STREAMS_REQUIRE_KAFKA";
 
+/// The environment variable that selects one of [`VERSIONS`]; without it, tests run on the newest.
+pub const VERSION: &str = "STREAMS_KAFKA_VERSION";
+
+/// The versions of Apache Kafka that tests run on, the newest first.
+pub const VERSIONS: [&str; 3] = ["4.4.0", "4.1.0", "3.9.1"];
+
 /// A running Kafka.
 #[derive(Debug)]
 pub struct Kafka {
@@ -49,13 +55,28 @@ pub fn missing() -> Option<String> {
     }
 }
 
+/// Returns the version that [`VERSION`] selects, in full (`4.1.0`) or without its patch (`4.1`).
+///
+/// # Errors
+/// If the variable names none of [`VERSIONS`].
+pub fn version() -> Result<&'static str> {
+    let Ok(wanted) = std::env::var(VERSION) else {
+        return Ok(VERSIONS[0]);
+    };
+    let found = VERSIONS.into_iter().find(|version| {
+        *version == wanted || version.rsplit_once('.').is_some_and(|(minor, _)| minor == wanted)
+    });
+    found.with_context(|| format!("{VERSION}={wanted} selects no version: use one of {VERSIONS:?}"))
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The folder of the jars; they are fetched, if they aren't there.
+/// Returns the folder of the selected version's jars. Maven fetches them, if they are missing.
 fn jars() -> Result<PathBuf> {
-    let home = target_dir()?.join("kafka");
+    let version = version()?;
+    let home = target_dir()?.join("kafka").join(version);
     let libs = home.join("libs");
     fs::create_dir_all(&home)?;
     // One process fetches, the others wait.
@@ -67,7 +88,10 @@ fn jars() -> Result<PathBuf> {
         fs::copy(pom, home.join("pom.xml"))?;
         let fetched = Command::new("mvn")
             .args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"])
+            .arg(format!("-Dkafka.version={version}"))
             .current_dir(&home)
+            // Maven writes to the standard output, which carries a transcript.
+            .stdout(Stdio::null())
             .status()
             .context("running mvn")?;
         if !fetched.success() {

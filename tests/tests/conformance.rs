@@ -1,8 +1,10 @@
 //! The embedded broker against Apache Kafka, case by case.
 //!
-//! `kafka::` cases hold a real Apache Kafka to what is recorded in `conformance/kafka-4.1.txt`, so
-//! that the record stays true; `embedded::` cases hold the embedded broker to the same. Where Java
-//! or Maven are missing, the first are ignored; `STREAMS_REQUIRE_KAFKA=1` makes that a failure.
+//! `kafka::` cases hold a real Apache Kafka to the transcript of its version (`conformance/`), so
+//! that the transcript stays true. `STREAMS_KAFKA_VERSION` selects the version; the newest is the
+//! default. `embedded::` cases hold the embedded broker to the transcript of the newest version. If
+//! Java or Maven is missing, `cargo test` ignores the `kafka::` cases; `STREAMS_REQUIRE_KAFKA=1`
+//! makes that a failure.
 
 use std::sync::Arc;
 
@@ -10,10 +12,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use streams_broker::Broker;
 use streams_tests::broker::TestBroker;
 use streams_tests::conformance::{Case, INTENDED, PENDING, Transcript, cases, diff, judge};
-use streams_tests::conformance::{prepare, run};
+use streams_tests::conformance::{newest, prepare, recorded, run};
 use streams_tests::kafka::{self, Kafka};
 
-const RECORDED: &str = include_str!("../conformance/kafka-4.1.txt");
 /// Most cases wait most of the time.
 const THREADS: usize = 16;
 
@@ -78,7 +79,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let required = std::env::var(kafka::REQUIRE).is_ok_and(|value| value == "1");
     let missing = kafka::missing();
-    let recorded = Transcript::parse(RECORDED);
+    let version = kafka::version().expect("a version");
+    let (newest, selected) = (newest(), recorded(version));
     let embedded = start(&arguments, "embedded::", false);
     let real = match missing {
         None => start(&arguments, "kafka::", true),
@@ -86,15 +88,17 @@ fn main() {
     };
     let mut trials = Vec::new();
     for case in cases() {
-        trials.push(embedded_trial(case, &recorded, embedded.clone()));
+        trials.push(embedded_trial(case, &newest, embedded.clone()));
         let skip = missing.is_some() && !required;
-        trials.push(recorded_trial(case, &recorded, real.clone()).with_ignored_flag(skip));
+        trials.push(recorded_trial(case, &selected, real.clone()).with_ignored_flag(skip));
     }
     if let Some(reason) = &missing {
         eprintln!("Apache Kafka is not asked: {reason}");
     }
-    let record = recorded.clone();
-    trials.push(Trial::test("every_case_is_recorded", move || every_case_is_recorded(&record)));
+    for version in kafka::VERSIONS {
+        let name = format!("every_case_is_recorded::{version}");
+        trials.push(Trial::test(name, move || every_case_is_recorded(&recorded(version))));
+    }
     let threads = arguments.test_threads.unwrap_or(THREADS);
     let arguments = Arguments { test_threads: Some(threads), ..arguments };
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -2,7 +2,9 @@
 //!
 //! ```sh
 //! cargo run -p streams-tests --bin conformance -- --bootstrap 127.0.0.1:9092
-//! cargo run -p streams-tests --bin conformance -- --kafka > tests/conformance/kafka-4.1.txt
+//! cargo run -p streams-tests --bin conformance -- --kafka > tests/conformance/kafka-4.4.txt
+//! export STREAMS_KAFKA_VERSION=3.9
+//! cargo run -p streams-tests --bin conformance -- --kafka > tests/conformance/kafka-3.9.txt
 //! ```
 
 use anyhow::{Result, bail};
@@ -10,7 +12,7 @@ use clap::Parser;
 use streams_broker::Broker;
 use streams_tests::broker::TestBroker;
 use streams_tests::conformance::{Case, cases, run_all};
-use streams_tests::kafka::Kafka;
+use streams_tests::kafka::{self, Kafka};
 
 /// Runs the conformance cases on a broker, and prints the transcript.
 #[derive(Debug, Parser)]
@@ -48,8 +50,14 @@ fn main() -> Result<()> {
     let bootstrap = started.as_ref().map(TestBroker::bootstrap).or(options.bootstrap);
     let bootstrap = bootstrap.unwrap_or_default();
     let transcript = run_all(&chosen, &bootstrap, options.threads)?;
-    println!("What Apache Kafka 4.1 says to the conformance cases. To record it anew:");
-    println!("cargo run -p streams-tests --bin conformance -- --kafka");
+    let version = kafka::version()?;
+    println!(
+        "The answers of Apache Kafka {version} to the conformance cases. To record them again:"
+    );
+    println!(
+        "{}={version} cargo run -p streams-tests --bin conformance -- --kafka",
+        kafka::VERSION
+    );
     print!("{transcript}");
     drop(started);
     Ok(())

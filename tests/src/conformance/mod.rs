@@ -1,8 +1,10 @@
 //! Conformance: named cases that talk to a broker, and what they saw, line by line.
 //!
-//! Apache Kafka is the truth: `tests/conformance/kafka-4.1.txt` is what it said. Lines hold
-//! offsets, error codes by name, placeholders for ids; nothing random and no times. Each case has
-//! topics, groups and transactional ids of its own, so that cases run side by side.
+//! Apache Kafka is the truth: `tests/conformance/kafka-4.4.txt` is what its newest version said, and
+//! older versions have a transcript of their own. [`OLDER`] gives a reason for each case in which an
+//! older version differs. Lines hold offsets, error codes by name, placeholders for ids; nothing
+//! random and no times. Each case has topics, groups and transactional ids of its own, so that cases
+//! run side by side.
 
 mod admin;
 mod batches;
@@ -24,6 +26,7 @@ mod offsets;
 mod places;
 mod produce;
 mod producers;
+mod recorded;
 mod records;
 mod run;
 mod sequences;
@@ -36,6 +39,7 @@ mod txn_offsets;
 mod versions;
 
 pub use expected::{INTENDED, Intended, PENDING, judge};
+pub use recorded::{OLDER, Older, newest, recorded};
 pub use run::{prepare, run, run_all};
 pub use transcript::{Transcript, diff};
 

@@ -26,6 +26,7 @@ use super::tidy::tidy;
 
 super::named!("versions":
     are_announced,
+    newer_than_the_codec,
     of_api_versions,
     of_api_versions_that_nobody_knows,
     of_produce,
@@ -112,12 +113,8 @@ fn range<R: Request>(name: &str) -> (i16, String, VersionRange) {
     (R::KEY, name.to_owned(), <R as Message>::VERSIONS)
 }
 
-fn are_announced(ctx: &mut Ctx) -> Result<()> {
-    let request = ApiVersionsRequest::default()
-        .with_client_software_name(text("conformance"))
-        .with_client_software_version(text("1"));
-    let response = ctx.call(3, &request)?;
-    let apis = [
+fn known_apis() -> [(i16, String, VersionRange); 33] {
+    [
         range::<ProduceRequest>("Produce"),
         range::<FetchRequest>("Fetch"),
         range::<ListOffsetsRequest>("ListOffsets"),
@@ -151,8 +148,15 @@ fn are_announced(ctx: &mut Ctx) -> Result<()> {
         range::<DescribeProducersRequest>("DescribeProducers"),
         range::<DescribeTransactionsRequest>("DescribeTransactions"),
         range::<ListTransactionsRequest>("ListTransactions"),
-    ];
-    for (key, name, VersionRange { min, max }) in apis {
+    ]
+}
+
+fn are_announced(ctx: &mut Ctx) -> Result<()> {
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(text("conformance"))
+        .with_client_software_version(text("1"));
+    let response = ctx.call(3, &request)?;
+    for (key, name, VersionRange { min, max }) in known_apis() {
         let found = response.api_keys.iter().find(|api| api.api_key == key);
         let all = found.is_some_and(|api| api.min_version <= min && api.max_version >= max);
         let served = match (found, all) {
@@ -165,6 +169,19 @@ fn are_announced(ctx: &mut Ctx) -> Result<()> {
     let features = response.finalized_features.iter();
     for feature in features.filter(|feature| feature.name.as_str() == "transaction.version") {
         ctx.say(format!("transaction.version {}", feature.max_version_level));
+    }
+    Ok(())
+}
+
+/// Lists the versions that a broker serves and that no case can use.
+fn newer_than_the_codec(ctx: &mut Ctx) -> Result<()> {
+    let response = ctx.call(0, &ApiVersionsRequest::default())?;
+    ctx.say("newer than the codec:");
+    for (key, name, VersionRange { max, .. }) in known_apis() {
+        let found = response.api_keys.iter().find(|api| api.api_key == key);
+        if let Some(api) = found.filter(|api| api.max_version > max) {
+            ctx.say(format!("{name} {}-{}", max + 1, api.max_version));
+        }
     }
     Ok(())
 }
@@ -187,7 +204,10 @@ fn of_api_versions(ctx: &mut Ctx) -> Result<()> {
 }
 
 fn of_api_versions_that_nobody_knows(ctx: &mut Ctx) -> Result<()> {
-    for version in [5, 99] {
+    let announced = ctx.call(0, &ApiVersionsRequest::default())?;
+    let own = announced.api_keys.iter().find(|api| api.api_key == ApiVersionsRequest::KEY);
+    let next = own.context("ApiVersions is announced")?.max_version + 1;
+    for (name, version) in [("the next version", next), ("v99", 99)] {
         let mut connection = ctx.connect()?;
         connection.send_body(18, version, 2, &[0, 0, 0, 0])?;
         // The answer is in version 0.
@@ -195,7 +215,7 @@ fn of_api_versions_that_nobody_knows(ctx: &mut Ctx) -> Result<()> {
         let code = code(response.error_code);
         let mut named = response.api_keys.iter();
         let named = named.any(|api| api.api_key == 18);
-        ctx.say(format!("v{version}: {code}, names ApiVersions: {named}"));
+        ctx.say(format!("{name}: {code}, names ApiVersions: {named}"));
         let good = connection.call(0, &ApiVersionsRequest::default())?;
         ctx.say(format!("then v0: {}", super::ctx::code(good.error_code)));
     }
