@@ -299,6 +299,130 @@ mod avro {
         assert!(error.contains("it does not begin with a zero byte"), "{error}");
     }
 
+    const WIDE: &str = r#"{"type":"record","name":"Wide","namespace":"a.b","fields":[
+        {"name":"total","type":"long"},
+        {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
+        {"name":"ratio","type":"double"}, {"name":"share","type":"float"},
+        {"name":"blob","type":"bytes"}, {"name":"hash","type":{"type":"fixed","name":"H","size":2}},
+        {"name":"kind","type":{"type":"enum","name":"Kind","symbols":["Big","Small"]}},
+        {"name":"tags","type":{"type":"array","items":"string"}},
+        {"name":"counts","type":{"type":"map","values":"int"}},
+        {"name":"next","type":["null","Wide"],"default":null},
+        {"name":"what","type":["null","Kind",{"type":"record","name":"Leaf","fields":[
+            {"name":"id","type":"H"}]}, "string"]},
+        {"name":"note","type":"string","default":"none"}]}"#;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq, Clone)]
+    enum Kind {
+        Big,
+        Small,
+    }
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq, Clone)]
+    enum What {
+        Kind(Kind),
+        Leaf { id: [u8; 2] },
+        String(String),
+    }
+
+    #[derive(EventCodec, Serialize, Deserialize, Debug, PartialEq, Clone)]
+    #[codec(avro)]
+    struct Wide {
+        // Not in the schema's order.
+        note: String,
+        total: u64,
+        at: i64,
+        ratio: f64,
+        share: f32,
+        blob: Vec<u8>,
+        hash: (u8, u8),
+        kind: Kind,
+        tags: Vec<String>,
+        counts: std::collections::BTreeMap<String, i16>,
+        next: Option<Box<Self>>,
+        what: Option<What>,
+    }
+
+    impl AvroPayload for Wide {
+        const SCHEMA: &'static str = WIDE;
+
+        fn registry() -> &'static Registry {
+            &REGISTRY
+        }
+    }
+
+    #[test]
+    fn each_type_of_avro_comes_back() {
+        REGISTRY.register(12, WIDE).unwrap();
+        let none = Wide {
+            note: "n".to_owned(),
+            total: 3_000_000_000,
+            at: -1,
+            ratio: 0.5,
+            share: -0.25,
+            blob: vec![0, 127, 128, 255],
+            hash: (7, 200),
+            kind: Kind::Small,
+            tags: vec![],
+            counts: [("a".to_owned(), -300), ("b".to_owned(), 300)].into(),
+            next: None,
+            what: None,
+        };
+        for what in
+            [What::Kind(Kind::Big), What::Leaf { id: [1, 2] }, What::String("text".to_owned())]
+        {
+            let tags = (0..70).map(|tag| tag.to_string()).collect();
+            let what = Some(what);
+            round_trip(&Wide { next: Some(Box::new(none.clone())), tags, what, ..none.clone() });
+        }
+        round_trip(&none);
+    }
+
+    #[derive(EventCodec, Serialize, Deserialize, Debug, PartialEq)]
+    #[codec(avro)]
+    struct Misfit {
+        total: String,
+    }
+
+    impl AvroPayload for Misfit {
+        const SCHEMA: &'static str = WIDE;
+
+        fn registry() -> &'static Registry {
+            &REGISTRY
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_schema_says_where() {
+        REGISTRY.register(12, WIDE).unwrap();
+        let error = encode(&Misfit { total: String::new() }, &mut vec![]).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "field `total`: a value of type string does not fit the schema's type Long"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_array_in_blocks_with_their_sizes_is_read() {
+        const LIST: &str = r#"{"type":"array","items":"int"}"#;
+        #[derive(EventCodec, Serialize, Deserialize, Debug, PartialEq)]
+        #[codec(avro)]
+        struct List(Vec<i32>);
+        impl AvroPayload for List {
+            const SCHEMA: &'static str = LIST;
+
+            fn registry() -> &'static Registry {
+                &REGISTRY
+            }
+        }
+        REGISTRY.register(13, LIST).unwrap();
+        // Two items in two bytes, then one item without the block's size.
+        let found = read::<List>(b"\0\0\0\0\x0d\x03\x04\x02\x04\x02\x06\0", &Headers::default());
+        assert_eq!(found, Ok(List(vec![1, 2, 3])));
+    }
+
     struct Fixed;
 
     impl RegistryClient for Fixed {

@@ -1,18 +1,16 @@
-//! Avro in a schema registry's wire format, by `serde_avro_fast`.
+//! Avro in a schema registry's wire format; `apache-avro` parses the schemas.
 //!
 //! A value begins with a zero byte and the id of the schema that it was written with, four bytes,
 //! the most significant first; the datum follows. So a reader needs the writer's schema: it is in a
 //! [`Registry`], which the application fills, or which asks a [`RegistryClient`].
 
+mod decode;
+mod encode;
 mod registry;
-
-use std::io::BufRead;
+mod schema;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_avro_fast::de::read::SliceRead;
-use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
-use serde_avro_fast::ser::SerializerConfig;
 
 pub use self::registry::{Registry, RegistryClient, RegistryError};
 use super::{Codec, CodecError, CodecSchema, ContentType, Encoded};
@@ -54,9 +52,7 @@ where
             T::registry().writer(T::SUBJECT, T::SCHEMA).map_err(CodecError::encode::<T>)?;
         out.push(MAGIC);
         out.extend_from_slice(&id.to_be_bytes());
-        serde_avro_fast::to_datum(value, out, &mut SerializerConfig::new(&schema))
-            .map_err(CodecError::encode::<T>)?;
-        Ok(())
+        encode::encode(&schema, value, out).map_err(CodecError::encode::<T>)
     }
 
     fn decode(encoded: Encoded<'record>) -> Result<T, CodecError> {
@@ -70,15 +66,11 @@ where
         };
         let id = u32::from_be_bytes([a, b, c, d]);
         let schema = T::registry().reader(id).map_err(CodecError::decode::<T>)?;
-        let mut config = DeserializerConfig::new(&schema);
-        // No array has more elements than bytes, unless they are nothing.
-        config.max_seq_size = datum.len();
-        let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
-        let value = T::deserialize(state.deserializer()).map_err(|error| {
+        let (value, rest) = decode::decode(&schema, datum).map_err(|error| {
             CodecError::decode::<T>(format_args!("written with the schema {id}: {error}"))
         })?;
-        match state.into_reader().fill_buf() {
-            Ok([]) => Ok(value),
+        match rest {
+            [] => Ok(value),
             _ => Err(CodecError::decode::<T>("there are bytes behind the value")),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use serde_avro_fast::Schema;
+use super::schema::Schema;
 
 /// Asks a schema registry. Its answers are kept, so that each id is asked for once; the calls block
 /// the partition that needs the answer.
@@ -130,9 +130,7 @@ impl Registry {
     }
 
     fn remember(&self, id: u32, schema: &str) -> Result<Arc<Schema>, RegistryError> {
-        let parsed: Schema =
-            schema.parse().map_err(|error| RegistryError::Schema(format!("{error}")))?;
-        let parsed = Arc::new(parsed);
+        let parsed = Arc::new(Schema::parse(schema).map_err(RegistryError::Schema)?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.schemas.insert(id, Arc::clone(&parsed));
         known.ids.insert(schema.to_owned(), id);
