@@ -110,7 +110,7 @@ mod tls {
     use tokio_rustls::TlsConnector;
     use tokio_rustls::rustls::pki_types::pem::PemObject;
     use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
     use super::invalid;
     use crate::client::ClusterConfig;
@@ -142,7 +142,13 @@ mod tls {
     }
 
     pub(super) fn connector(cluster: &ClusterConfig) -> Result<TlsConnector, ConfigError> {
-        let builder = ClientConfig::builder().with_root_certificates(roots(cluster)?);
+        // Without an explicit provider rustls asks for the process's, and panics if the application
+        // links a second one and has installed none.
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| invalid("security.protocol", "ssl", error.to_string()))?
+            .with_root_certificates(roots(cluster)?);
         let (certificate, key) = (cluster.properties.get(CERTIFICATE), cluster.properties.get(KEY));
         let config = match (certificate, key) {
             (None, None) => builder.with_no_client_auth(),
@@ -160,5 +166,19 @@ mod tls {
             }
         };
         Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    /// Rustls panics when it has to choose the process's provider and an application links two.
+    #[test]
+    fn the_process_keeps_its_choice_of_a_cryptography_provider() {
+        let mut cluster = ClusterConfig { bootstrap: "b:1".to_owned(), ..Default::default() };
+        cluster.properties.insert("security.protocol".to_owned(), "ssl".to_owned());
+        Endpoint::of(&cluster).expect("the system has certificate authorities");
+        assert!(tokio_rustls::rustls::crypto::CryptoProvider::get_default().is_none());
     }
 }
