@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{EventContext, ExecutionState, HandlerError, Result};
+use crate::eos::PartitionId;
 use crate::record::TopicPartition;
 use crate::store::EventSeq;
 
@@ -13,8 +14,8 @@ pub type Finalize<S> =
 
 /// Which event of which task a completion belongs to.
 ///
-/// The incarnation tells a replayed event from the one before the abort: a completion of an earlier
-/// incarnation is ignored, because its event is processed again.
+/// The worker ignores a completion of an earlier assignment or of an earlier incarnation: its event
+/// is processed again, here or by another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventTicket {
     /// The task's partition.
@@ -23,7 +24,9 @@ pub struct EventTicket {
     pub offset: Option<i64>,
     /// The event's number in the task.
     pub event: EventSeq,
-    /// How often the task was assigned or rewound.
+    /// The task's assignment. A partition that comes back has another one.
+    pub assignment: PartitionId,
+    /// How often the task was rewound in this assignment.
     pub incarnation: u64,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Result, Topic};
 use crate::codec::{AsKey, CodecError, KeyCodec};
+use crate::eos::PartitionId;
 use crate::record::{OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
 use crate::store::{Changelog, EventSeq, StateStore};
 
@@ -17,6 +18,7 @@ pub struct EventContext<S: 'static> {
     pub store: S,
     topic_partition: TopicPartition,
     changelog: Arc<str>,
+    assignment: PartitionId,
     incarnation: u64,
     input: Option<Record>,
     outputs: Outputs,
@@ -35,6 +37,7 @@ impl<S: StateStore> EventContext<S> {
             store: S::create(&topic_partition),
             topic_partition,
             changelog,
+            assignment: PartitionId(0),
             incarnation: 0,
             input: None,
             outputs: Outputs::default(),
@@ -126,6 +129,7 @@ impl<S: StateStore> EventContext<S> {
             topic_partition: self.topic_partition.clone(),
             offset: self.offset(),
             event: self.event,
+            assignment: self.assignment,
             incarnation: self.incarnation,
         }
     }
@@ -168,14 +172,20 @@ impl<S: StateStore> EventContext<S> {
         &mut self.outputs
     }
 
-    /// The task was rewound: completions of earlier events count no more.
+    /// Tells the context which assignment its task has. Completions of earlier ones have no effect.
+    pub(crate) const fn set_assignment(&mut self, assignment: PartitionId) {
+        self.assignment = assignment;
+        self.incarnation = 0;
+    }
+
+    /// Starts another incarnation after a rewind. Completions of earlier ones have no effect.
     pub(crate) const fn next_incarnation(&mut self) {
         self.incarnation += 1;
     }
 
-    /// See [`EventTicket::incarnation`].
-    pub(crate) const fn incarnation(&self) -> u64 {
-        self.incarnation
+    /// Returns true if the ticket's event began in this assignment and this incarnation.
+    pub(crate) fn issued(&self, ticket: &EventTicket) -> bool {
+        (ticket.assignment, ticket.incarnation) == (self.assignment, self.incarnation)
     }
 }
 

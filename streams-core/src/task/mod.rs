@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::eos::{PartitionId, Snapshot};
-use crate::handler::EventContext;
+use crate::handler::{EventContext, EventTicket};
 use crate::record::{Record, TopicPartition};
 use crate::store::{EventSeq, StateStore};
 
@@ -248,11 +248,12 @@ impl<S: StateStore> Task<S> {
     /// A task that restores first, if there is something to restore.
     pub fn new(
         id: PartitionId,
-        context: EventContext<S>,
+        mut context: EventContext<S>,
         committed: Option<Snapshot>,
         start: Snapshot,
         restore: Option<Restore>,
     ) -> Self {
+        context.set_assignment(id);
         Self {
             id,
             state: restore.map_or(TaskState::Active, TaskState::Restoring),
@@ -295,6 +296,22 @@ impl<S: StateStore> Task<S> {
             _ => return None,
         }
         Some(self.paused)
+    }
+
+    /// Takes the incomplete event that `ticket` belongs to, if there is one.
+    pub fn take_waiting(&mut self, ticket: &EventTicket) -> Option<Waiting> {
+        let waiting = self.waiting.get(&ticket.event)?;
+        let offset = waiting.record.as_ref().map(Record::offset);
+        if offset != ticket.offset {
+            return None;
+        }
+        self.waiting.remove(&ticket.event)
+    }
+
+    /// Gives the task another assignment's number: completers of the former one have no effect.
+    pub const fn renumber(&mut self, id: PartitionId) {
+        self.id = id;
+        self.context.set_assignment(id);
     }
 
     /// Undoes all that is not committed: the events will be delivered again.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::to_record;
 use crate::codec::{AsKey, CodecError, KeyCodec};
+use crate::eos::PartitionId;
 use crate::handler::{
     Completer, Completion, CompletionSink, EventContext, EventTicket, ExecutionState, Result,
 };
@@ -290,6 +291,7 @@ impl<S: StateStore> MockCompleter<S> {
             topic_partition: TopicPartition::new(TOPIC, 0),
             offset: Some(0),
             event: EventSeq(1),
+            assignment: PartitionId(0),
             incarnation: 0,
         };
         (Completer::new(ticket, sink), Self(completions))

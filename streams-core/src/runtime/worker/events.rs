@@ -168,12 +168,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let Some(task) = self.task_of(&ticket.topic_partition) else {
             return;
         };
-        // One of an earlier incarnation was undone, and its event is processed again.
-        let current = task.context.incarnation() == ticket.incarnation;
-        if !current || task.state != TaskState::Active {
+        // The event of an earlier assignment or incarnation is processed again.
+        if !task.context.issued(&ticket) || task.state != TaskState::Active {
             return;
         }
-        let Some(waiting) = task.waiting.remove(&ticket.event) else {
+        let Some(waiting) = task.take_waiting(&ticket) else {
             return;
         };
         let at = waiting.record.as_ref().map_or_else(|| interjected(task, "completer"), place);

@@ -4,6 +4,8 @@
 //! come again; it reads no clock of its own and never waits. `driver` is the thread around it.
 
 mod commands;
+#[cfg(test)]
+mod completer_tests;
 mod driver;
 mod events;
 mod fence;

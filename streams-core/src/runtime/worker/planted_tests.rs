@@ -1,6 +1,7 @@
 //! Two members of one group, the workers of both under virtual time: a zombie, and a hand-over.
 //! Nothing is doubled; and each bug that would let it happen is caught.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
 use crate::eos::Snapshot;
 use crate::group::Generation;
+use crate::handler::Completer;
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
@@ -22,10 +24,17 @@ const CHANGELOG: &str = "changes";
 #[derive(Events)]
 pub(super) enum Added {
     Add(u64),
+    /// Stays incomplete: a test takes its completer from [`PARKED`].
+    Park(u64),
+}
+
+thread_local! {
+    /// The completers of parked events, in their order. Handlers run in the thread of the test.
+    pub(super) static PARKED: RefCell<Vec<Completer<Counts>>> = const { RefCell::new(vec![]) };
 }
 
 #[derive(Events)]
-enum Counted {
+pub(super) enum Counted {
     Count(u64),
 }
 
@@ -34,7 +43,7 @@ pub(super) struct Counts {
     counts: Table<String, u64>,
 }
 
-static OUT: Topic<Counted> = Topic::new("out");
+pub(super) static OUT: Topic<Counted> = Topic::new("out");
 
 #[event_source(events = Added, store = Counts)]
 pub(super) mod counter {
@@ -43,6 +52,12 @@ pub(super) mod counter {
     #[event_handler("Add")]
     fn add(ctx: &mut EventContext<Counts>, _: u64) -> Result<ExecutionState> {
         count(ctx)
+    }
+
+    #[event_handler("Park")]
+    fn park(ctx: &mut EventContext<Counts>, _: u64) -> Result<ExecutionState> {
+        PARKED.with_borrow_mut(|parked| parked.push(ctx.completer()));
+        Ok(Incomplete)
     }
 }
 
@@ -200,9 +215,17 @@ impl World {
     }
 
     pub(super) fn send_keyed(&self, key: &str) {
+        self.send_event(key, &Added::Add(1));
+    }
+
+    pub(super) fn park(&self) {
+        self.send_event("n", &Added::Park(1));
+    }
+
+    fn send_event(&self, key: &str, event: &Added) {
         let mut outputs = Outputs::default();
         let topic: Topic<Added> = Topic::new(TOPIC);
-        topic.write(&mut outputs, None, key, &Added::Add(1)).expect("it has a form");
+        topic.write(&mut outputs, None, key, event).expect("it has a form");
         for output in outputs.iter() {
             self.cluster.lock().append(&output).expect("there is the topic");
         }

@@ -53,9 +53,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn retire(&mut self, partition: TopicPartition) {
         let id = self.next_id();
         if let Some(task) = self.task_of(&partition) {
-            // Completers that still run are of another incarnation.
             task.rewind();
-            (task.state, task.id, task.retires) = (TaskState::Retired, id, false);
+            // Completers that still exist belong to the former assignment.
+            task.renumber(id);
+            (task.state, task.retires) = (TaskState::Retired, false);
             tracing::info!(%partition, "retired");
         }
         self.parts.callbacks.revoked(&partition);
