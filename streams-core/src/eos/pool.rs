@@ -240,6 +240,18 @@ impl Pool {
 
     /// Whether an event can begin now; opens a transaction if there is none to join.
     pub fn offer(&mut self, now: Instant) -> Offer {
+        self.offer_to(now, false)
+    }
+
+    /// Offers a transaction to a completion of an incomplete event.
+    ///
+    /// A completion joins a pinned transaction however full it is: only completions can unpin that
+    /// transaction, and until then it can't be sealed. The number of incomplete events bounds them.
+    pub fn offer_completion(&mut self, now: Instant) -> Offer {
+        self.offer_to(now, true)
+    }
+
+    fn offer_to(&mut self, now: Instant, is_completion: bool) -> Offer {
         if self.mode != Mode::Running || self.resume_at.is_some_and(|at| now < at) {
             return Offer::Full;
         }
@@ -251,7 +263,9 @@ impl Pool {
         match self.txns.back() {
             Some(txn) if txn.state == TxnState::Open => {
                 // What is suspended waits for nothing else that could join it.
-                if txn.size() >= self.config.max_batch_size || self.holds_suspended(txn) {
+                let is_full = txn.size() >= self.config.max_batch_size;
+                let unpins = is_completion && txn.pinned > 0;
+                if !unpins && (is_full || self.holds_suspended(txn)) {
                     return Offer::Full;
                 }
                 Offer::Join { txn: txn.seq, slot: txn.slot }

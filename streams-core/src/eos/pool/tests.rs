@@ -63,7 +63,8 @@ struct World {
     log: Vec<Output>,
     committed: Vec<TxnSeq>,
     offsets: BTreeMap<PartitionId, Snapshot>,
-    waiting: Vec<(PartitionId, i64)>,
+    /// Incomplete events, and whether their output is in a transaction already.
+    waiting: Vec<(PartitionId, i64, bool)>,
     replies: Vec<Event>,
     stopped: bool,
 }
@@ -151,12 +152,14 @@ impl World {
         }
         self.seq += 1;
         let complete = !self.random.one_in(6);
-        if complete {
+        let sends = complete || self.random.one_in(3);
+        if sends {
             self.output(txn, slot, partition, offset);
-        } else {
-            self.waiting.push((partition, offset));
         }
-        let (event, records) = (EventSeq(self.seq), usize::from(complete));
+        if !complete {
+            self.waiting.push((partition, offset, sends));
+        }
+        let (event, records) = (EventSeq(self.seq), usize::from(sends));
         let end = EventEnd { event, offset: Some(offset), records, complete };
         self.pool.end_event(partition, end, false);
     }
@@ -165,16 +168,18 @@ impl World {
         if self.waiting.is_empty() {
             return;
         }
-        let Offer::Join { txn, slot } = self.pool.offer(self.now) else {
+        let Offer::Join { txn, slot } = self.pool.offer_completion(self.now) else {
             return;
         };
         let which = usize::try_from(self.random.below(self.waiting.len() as u64)).unwrap();
-        let (partition, offset) = self.waiting.swap_remove(which);
+        let (partition, offset, sent) = self.waiting.swap_remove(which);
         self.seq += 1;
-        self.output(txn, slot, partition, offset);
-        let event = EventSeq(self.seq);
-        let end = EventEnd { event, offset: Some(offset), records: 1, complete: true };
-        self.pool.end_event(partition, end, false);
+        if !sent {
+            self.output(txn, slot, partition, offset);
+        }
+        let (event, records) = (EventSeq(self.seq), usize::from(!sent));
+        let end = EventEnd { event, offset: Some(offset), records, complete: true };
+        self.pool.end_event(partition, end, sent);
     }
 
     fn failure(&mut self, txn: TxnSeq) -> Option<Event> {
@@ -216,7 +221,7 @@ impl World {
             }
             Command::Settled { .. } | Command::Drained { .. } => return,
             Command::Rewind { partition, to } => {
-                self.waiting.retain(|(of, _)| *of != partition);
+                self.waiting.retain(|(of, ..)| *of != partition);
                 if self.planted != Planted::NeverRewinds {
                     self.position.insert(partition, to.offset);
                 }

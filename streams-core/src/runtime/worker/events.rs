@@ -129,20 +129,29 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.send_slot(now, slot);
     }
 
+    /// Runs completions and interjections in their order. One that has to wait holds up none that
+    /// may run: a completion may be what unpins the transaction that an interjection waits for.
     fn run_waiting(&mut self, now: Instant, clock: &impl Clock) {
-        let mut first = 0;
-        while !self.failed {
-            // Those that wait for a partition that stands still keep their order.
-            let mut rest = self.waiting.range(first..);
-            let Some(next) = rest.position(|one| !self.waits_for_suspended(one)) else {
-                return;
+        let mut next = 0;
+        while let Some(waiting) = self.waiting.get(next).filter(|_| !self.failed) {
+            let is_completion = matches!(waiting, Waiting::Completion(_));
+            let must_wait = self.waits_for_suspended(waiting) || (self.full && !is_completion);
+            if must_wait {
+                next += 1;
+                continue;
+            }
+            let offer = match is_completion {
+                true => self.pool.offer_completion(now),
+                false => self.pool.offer(now),
             };
-            let next = first + next;
-            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+            let Offer::Join { slot, .. } = offer else {
                 self.full = true;
-                return;
+                // No transaction takes what a completion may not join.
+                if is_completion {
+                    return;
+                }
+                continue;
             };
-            first = next;
             match self.waiting.remove(next) {
                 Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
                 Some(Waiting::Interject(partition, run)) => {
