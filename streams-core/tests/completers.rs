@@ -1,11 +1,12 @@
 //! Asynchronous work: completers, events that stay incomplete for several steps, and their limits.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use streams_core::eos::EosConfig;
 use streams_core::handler::Completer;
 use streams_core::prelude::*;
-use streams_core::testing::TestDriver;
+use streams_core::testing::{Fault, TestDriver};
 
 #[derive(Events)]
 enum Jobs {
@@ -123,4 +124,79 @@ fn s1_any_completion_is_accepted_while_the_transaction_is_pinned() {
     assert_eq!(first_done.try_recv(), Ok(()), "the completion waits for the pinned event");
     pinned.complete(|_| Ok(Complete));
     driver.run_pending().then_committed(0, 1).then_committed(1, 21);
+}
+
+#[test]
+fn s2_a_finalizer_may_take_a_new_completer_any_number_of_times() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.send("k", Jobs::Steps(4)).then_committed(0, 1);
+    assert_eq!(done(&driver), [4, 3, 2, 1]);
+}
+
+#[test]
+fn s2_the_steps_of_an_event_are_replayed_after_an_abort() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.inject(Fault::Abort).send("k", Jobs::Steps(3)).then_committed(0, 1);
+    assert_eq!(done(&driver), [3, 2, 1]);
+}
+
+#[test]
+fn s6_incomplete_without_a_completer_fails_the_event() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.when("k", Jobs::Several(0)).then_fails("returned `Incomplete` without a live completer");
+    assert_eq!(driver.committed(0), None);
+}
+
+#[test]
+fn s6_a_finalizer_that_returns_incomplete_without_a_completer_fails_the_event() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.send("k", Jobs::Several(1));
+    for completer in completers() {
+        completer.complete(|_| Ok(Incomplete));
+    }
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        driver.run_pending();
+    }));
+    assert!(failed.is_err(), "the event waits for ever");
+    driver.then_fails("take a new one with `ctx.completer()`");
+}
+
+#[test]
+fn s6_an_event_waits_for_the_last_of_its_completers() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.send("k", Jobs::Several(2));
+    let [first, second] = completers().try_into().expect("two completers");
+    first.complete(|_| Ok(Incomplete));
+    driver.run_pending();
+    assert_ne!(driver.committed(0), Some(1), "the second completer is alive");
+    second.complete(|ctx| jobs::quick(ctx, 1));
+    driver.run_pending().then_committed(0, 1);
+    assert_eq!(done(&driver), [1]);
+}
+
+#[test]
+fn s6_a_scheduled_interjection_runs_again_only_when_the_run_before_is_complete() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    driver.advance(Duration::from_secs(35));
+    let runs = completers();
+    assert_eq!(runs.len(), 1, "each run adds an incomplete one");
+    for completer in runs {
+        completer.complete(|_| Ok(Complete));
+    }
+    driver.run_pending();
+    assert_eq!(completers().len(), 1, "the one that is due runs now");
+}
+
+/// As many as events that may be in flight.
+#[test]
+fn s6_incomplete_interjections_are_bounded() {
+    let mut driver = TestDriver::<jobs::Source>::new();
+    for _ in 0..1_005 {
+        driver.interject("poll");
+    }
+    let mut runs = completers();
+    assert_eq!(runs.len(), 1_000);
+    runs.pop().expect("one").complete(|_| Ok(Complete));
+    driver.run_pending();
+    assert_eq!(completers().len(), 1, "the next one begins when one is complete");
 }

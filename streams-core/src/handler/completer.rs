@@ -22,7 +22,7 @@ pub struct EventTicket {
     pub topic_partition: TopicPartition,
     /// The record's offset; `None` for an interjection.
     pub offset: Option<i64>,
-    /// The event's number in the task.
+    /// The event's number in the task; of an event with several steps, the first one's.
     pub event: EventSeq,
     /// The task's assignment. A partition that comes back has another one.
     pub assignment: PartitionId,
@@ -70,7 +70,8 @@ impl<S: 'static> Completer<S> {
     }
 
     /// Completes the event: `finalize` runs in the partition's thread, with the store, inside a
-    /// transaction, and says whether the event is done now.
+    /// transaction, and says whether the event is done now. If it isn't, `finalize` has taken a
+    /// completer for the next step, or another completer of the event is left.
     pub fn complete(
         mut self,
         finalize: impl FnOnce(&mut EventContext<S>) -> Result<ExecutionState> + Send + 'static,

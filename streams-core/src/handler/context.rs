@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Result, Topic};
 use crate::codec::{AsKey, CodecError, KeyCodec};
@@ -22,7 +23,12 @@ pub struct EventContext<S: 'static> {
     incarnation: u64,
     input: Option<Record>,
     outputs: Outputs,
+    /// The current step's number: the handler's, or a finalizer's.
     event: EventSeq,
+    /// The number of the event's first step, by which its completers know it.
+    first_step: EventSeq,
+    /// How many completers the current step has taken.
+    completers: AtomicUsize,
     sink: Arc<dyn CompletionSink<S>>,
 }
 
@@ -42,6 +48,8 @@ impl<S: StateStore> EventContext<S> {
             input: None,
             outputs: Outputs::default(),
             event: EventSeq::default(),
+            first_step: EventSeq::default(),
+            completers: AtomicUsize::new(0),
             sink,
         }
     }
@@ -107,9 +115,13 @@ impl<S: StateStore> EventContext<S> {
         record.write_to(&mut self.outputs);
     }
 
-    /// The promise to complete this event later, from any thread; return
+    /// Takes a completer, with which any thread completes this event later; return
     /// [`ExecutionState::Incomplete`](super::ExecutionState::Incomplete) then.
+    ///
+    /// An event can have several completers. A finalizer can take another one for a further step,
+    /// and return `Incomplete` again. An event that is incomplete and has no completer left fails.
     pub fn completer(&self) -> Completer<S> {
+        self.completers.fetch_add(1, Ordering::Relaxed);
         Completer::new(self.ticket(), Arc::clone(&self.sink))
     }
 
@@ -128,7 +140,7 @@ impl<S: StateStore> EventContext<S> {
         EventTicket {
             topic_partition: self.topic_partition.clone(),
             offset: self.offset(),
-            event: self.event,
+            event: self.first_step,
             assignment: self.assignment,
             incarnation: self.incarnation,
         }
@@ -141,9 +153,22 @@ impl<S: StateStore> EventContext<S> {
     pub(crate) fn begin(&mut self, input: Option<Record>) {
         self.input = input;
         self.event = self.event.next();
+        self.first_step = self.event;
+        *self.completers.get_mut() = 0;
     }
 
-    /// The number of the current event.
+    /// Begins a further step of the event that began with `first_step`.
+    pub(crate) fn begin_step(&mut self, input: Option<Record>, first_step: EventSeq) {
+        self.begin(input);
+        self.first_step = first_step;
+    }
+
+    /// How many completers the current step has taken.
+    pub(crate) fn completers_taken(&mut self) -> usize {
+        *self.completers.get_mut()
+    }
+
+    /// The number of the current step. The changes of the store belong to it.
     pub(crate) const fn event(&self) -> EventSeq {
         self.event
     }

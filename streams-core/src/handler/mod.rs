@@ -24,6 +24,6 @@ pub enum ExecutionState {
     /// The event is done: its offset may be committed, with its outputs and changes.
     Complete,
     /// The event goes on elsewhere: a [`Completer`] taken from the context completes it, from any
-    /// thread. Its offset is not committed before that.
+    /// thread. Its offset is not committed before that. Without a completer the event fails.
     Incomplete,
 }

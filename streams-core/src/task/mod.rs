@@ -209,13 +209,37 @@ impl TaskState {
     }
 }
 
-/// An event that waits for its completer.
+/// How many interjections of a task may be incomplete at a time.
+pub const INCOMPLETE_INTERJECTIONS_MAX: usize = IN_FLIGHT_EVENTS_MAX;
+
+/// An incomplete event: it waits for its completers.
 #[derive(Debug)]
 pub struct Waiting {
-    /// Its record; `None` for an interjection.
-    pub record: Option<Record>,
+    /// What the event is.
+    pub input: Input,
     /// Whether it has had effects already.
     pub pinned: bool,
+    /// How many of its completers have not completed yet.
+    pub completers: usize,
+}
+
+/// What an event is.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A record.
+    Record(Record),
+    /// An interjection; of a scheduled one, its place in the schedule.
+    Interjection(Option<usize>),
+}
+
+impl Input {
+    /// The record, if it is one.
+    pub const fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Interjection(_) => None,
+        }
+    }
 }
 
 /// One assigned partition.
@@ -233,8 +257,12 @@ pub struct Task<S: StateStore> {
     pub start: Snapshot,
     /// Fetched while it takes no more.
     pub backlog: VecDeque<Record>,
-    /// Waiting for their completers.
-    pub waiting: BTreeMap<EventSeq, Waiting>,
+    /// Incomplete events, by the number of their first step.
+    waiting: BTreeMap<EventSeq, Waiting>,
+    /// How many of them are interjections.
+    incomplete_interjections: usize,
+    /// The scheduled interjections among those.
+    incomplete_runs: BTreeSet<usize>,
     /// When each interjection runs next.
     pub interjections: Vec<Instant>,
     /// Whether its store is to be a copy when it is closed.
@@ -262,6 +290,8 @@ impl<S: StateStore> Task<S> {
             start,
             backlog: VecDeque::new(),
             waiting: BTreeMap::new(),
+            incomplete_interjections: 0,
+            incomplete_runs: BTreeSet::new(),
             interjections: Vec::new(),
             retires: false,
             suspended: false,
@@ -301,11 +331,36 @@ impl<S: StateStore> Task<S> {
     /// Takes the incomplete event that `ticket` belongs to, if there is one.
     pub fn take_waiting(&mut self, ticket: &EventTicket) -> Option<Waiting> {
         let waiting = self.waiting.get(&ticket.event)?;
-        let offset = waiting.record.as_ref().map(Record::offset);
-        if offset != ticket.offset {
+        if waiting.input.record().map(Record::offset) != ticket.offset {
             return None;
         }
+        if let Input::Interjection(which) = waiting.input {
+            self.incomplete_interjections -= 1;
+            which.map(|which| self.incomplete_runs.remove(&which));
+        }
         self.waiting.remove(&ticket.event)
+    }
+
+    /// Keeps an incomplete event until a completion takes it.
+    pub fn keep_waiting(&mut self, first_step: EventSeq, waiting: Waiting) {
+        if let Input::Interjection(which) = waiting.input {
+            self.incomplete_interjections += 1;
+            self.incomplete_runs.extend(which);
+        }
+        self.waiting.insert(first_step, waiting);
+    }
+
+    /// Returns true if another interjection may begin.
+    pub const fn takes_interjection(&self) -> bool {
+        self.begins() && self.incomplete_interjections < INCOMPLETE_INTERJECTIONS_MAX
+    }
+
+    /// When each scheduled interjection runs next, with its place in the schedule. One that is
+    /// incomplete runs again only when it is complete.
+    pub fn due(&self) -> impl Iterator<Item = (usize, Instant)> {
+        let may_begin = self.takes_interjection();
+        let all = self.interjections.iter().copied().enumerate();
+        all.filter(move |(which, _)| may_begin && !self.incomplete_runs.contains(which))
     }
 
     /// Gives the task another assignment's number: completers of the former one have no effect.
@@ -321,6 +376,8 @@ impl<S: StateStore> Task<S> {
         self.context.next_incarnation();
         self.backlog.clear();
         self.waiting.clear();
+        self.incomplete_interjections = 0;
+        self.incomplete_runs.clear();
         self.paused = false;
     }
 }

@@ -12,11 +12,16 @@ use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome
 use crate::record::{ProducerRecord, Record};
 use crate::runtime::OnUndecodable;
 use crate::runtime::error::{EventPlace, SourceError};
-use crate::store::StateStore;
-use crate::task::{Task, TaskState, Waiting as WaitingEvent};
+use crate::store::{EventSeq, StateStore};
+use crate::task::{Input, Task, TaskState, Waiting as WaitingEvent};
 
 /// What a handler's panic was called with.
 type Panic = Box<dyn Any + Send>;
+
+/// Why an event fails that nobody could complete.
+const WITHOUT_COMPLETER: &str = "it returned `Incomplete` without a live completer, so nobody \
+    could complete the event: take a new one with `ctx.completer()` in the handler or the \
+    finalizer that returns `Incomplete`, or return `Complete`";
 
 /// Headers of a dead letter: where it came from, and why.
 const DEAD_LETTER_SOURCE: &str = "__source__";
@@ -89,25 +94,40 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let mark = task.context.mark();
         let dispatch = || A::dispatch(&mut task.context, &self.parts.shared, &record);
         let outcome = catch_unwind(AssertUnwindSafe(dispatch));
-        let ended = settle(task, mark, outcome, || place(&record));
+        let ended = settle(task, mark, outcome, 0, || place(&record));
         let ended = match ended {
             Err(error) => tolerate(task, &record, error, &self.parts.on_undecodable),
             ended => ended,
         };
         match ended {
-            Ok(complete) => {
-                let records = task.context.outputs_mut().len();
+            Ok(ended) => {
                 let event = task.context.event();
-                if !complete {
-                    let waiting = WaitingEvent { record: Some(record), pinned: records > 0 };
-                    task.waiting.insert(event, waiting);
-                }
-                let end = EventEnd { event, offset, records, complete };
-                self.pool.end_event(task.id, end, false);
-                self.take_outputs(now, slot, number);
+                let begun = Begun { event, offset, input: Input::Record(record), pinned: false };
+                self.end_step(now, slot, number, begun, ended);
             }
             Err(error) => self.fail(error),
         }
+    }
+
+    /// Ends a step of an event: the transaction takes its effects, and an incomplete event is kept
+    /// for its completers.
+    fn end_step(&mut self, now: Instant, slot: usize, partition: i32, begun: Begun, ended: Ended) {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
+        let Begun { event, offset, input, pinned } = begun;
+        let records = task.context.outputs_mut().len();
+        let complete = match ended {
+            Ended::Complete => true,
+            Ended::Incomplete { completers } => {
+                let waiting = WaitingEvent { input, pinned: pinned || records > 0, completers };
+                task.keep_waiting(event, waiting);
+                false
+            }
+        };
+        let end = EventEnd { event: task.context.event(), offset, records, complete };
+        self.pool.end_event(task.id, end, pinned);
+        self.take_outputs(now, slot, partition);
     }
 
     /// Moves a task's outputs to the transaction that they belong to.
@@ -135,8 +155,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let mut next = 0;
         while let Some(waiting) = self.waiting.get(next).filter(|_| !self.failed) {
             let is_completion = matches!(waiting, Waiting::Completion(_));
-            let must_wait = self.waits_for_suspended(waiting) || (self.full && !is_completion);
-            if must_wait {
+            if self.must_wait(waiting) || (self.full && !is_completion) {
                 next += 1;
                 continue;
             }
@@ -153,23 +172,32 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 continue;
             };
             match self.waiting.remove(next) {
-                Some(Waiting::Completion(completion)) => self.complete(now, slot, completion),
+                Some(Waiting::Completion(completion)) => {
+                    self.complete(now, slot, completion);
+                    // An interjection may have waited for it.
+                    next = 0;
+                }
                 Some(Waiting::Interject(partition, run)) => {
                     let at = clock.wall_clock();
                     let run = |ctx: &mut EventContext<_>| run(ctx, at).into_outcome();
-                    self.interject(now, slot, partition, "interject", run);
+                    self.interject(now, slot, (partition, None), "interject", run);
                 }
                 None => return,
             }
         }
     }
 
-    fn waits_for_suspended(&self, waiting: &Waiting<A::Store>) -> bool {
-        let partition = match waiting {
-            Waiting::Completion(completion) => completion.ticket.topic_partition.partition(),
-            Waiting::Interject(partition, _) => *partition,
-        };
-        self.tasks.get(&partition).is_some_and(|task| task.suspended)
+    /// Returns true if the task begins nothing, or has too many incomplete interjections.
+    fn must_wait(&self, waiting: &Waiting<A::Store>) -> bool {
+        let task = |partition| self.tasks.get(&partition);
+        match waiting {
+            Waiting::Completion(completion) => {
+                let partition = completion.ticket.topic_partition.partition();
+                task(partition).is_some_and(|task| task.suspended)
+            }
+            Waiting::Interject(partition, _) => task(*partition)
+                .is_some_and(|task| task.state == TaskState::Active && !task.takes_interjection()),
+        }
     }
 
     fn complete(&mut self, now: Instant, slot: usize, completion: Completion<A::Store>) {
@@ -184,24 +212,20 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let Some(waiting) = task.take_waiting(&ticket) else {
             return;
         };
-        let at = waiting.record.as_ref().map_or_else(|| interjected(task, "completer"), place);
-        task.context.begin(waiting.record.clone());
+        let WaitingEvent { input, pinned, completers } = waiting;
+        let record = input.record().cloned();
+        let at = record.as_ref().map_or_else(|| interjected(task, "completer"), place);
+        task.context.begin_step(record, ticket.event);
         let mark = task.context.mark();
         let run = || finalize(&mut task.context).into_outcome();
         let outcome = catch_unwind(AssertUnwindSafe(run));
-        match settle(task, mark, outcome, || at) {
-            Ok(complete) => {
-                let records = task.context.outputs_mut().len();
-                let event = task.context.event();
-                let pinned = waiting.pinned;
-                if !complete {
-                    let waiting = WaitingEvent { pinned: pinned || records > 0, ..waiting };
-                    task.waiting.insert(ticket.event, waiting);
-                }
-                let (id, number) = (task.id, task.topic_partition().partition());
-                let end = EventEnd { event, offset: ticket.offset, records, complete };
-                self.pool.end_event(id, end, pinned);
-                self.take_outputs(now, slot, number);
+        // This one has completed.
+        let others = completers.saturating_sub(1);
+        match settle(task, mark, outcome, others, || at) {
+            Ok(ended) => {
+                let number = task.topic_partition().partition();
+                let begun = Begun { event: ticket.event, offset: ticket.offset, input, pinned };
+                self.end_step(now, slot, number, begun, ended);
             }
             Err(error) => self.fail(error),
         }
@@ -209,8 +233,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     fn run_interjections(&mut self, now: Instant, clock: &impl Clock) {
         let due = |task: &Task<A::Store>| {
-            let at = task.interjections.iter().position(|at| *at <= now)?;
-            task.begins().then_some((task.topic_partition().partition(), at))
+            let (which, _) = task.due().find(|(_, at)| *at <= now)?;
+            Some((task.topic_partition().partition(), which))
         };
         while let Some((partition, which)) = self.tasks.values().find_map(due) {
             let Offer::Join { slot, .. } = self.pool.offer(now) else {
@@ -226,7 +250,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             let (at, shared) = (clock.wall_clock(), Arc::clone(&self.parts.shared));
             let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, &shared, at);
-            self.interject(now, slot, partition, interjection.name, run);
+            let place = (partition, Some(which));
+            self.interject(now, slot, place, interjection.name, run);
             if self.failed {
                 return;
             }
@@ -237,7 +262,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         &mut self,
         now: Instant,
         slot: usize,
-        partition: i32,
+        (partition, which): (i32, Option<usize>),
         name: &str,
         run: impl FnOnce(&mut EventContext<A::Store>) -> Outcome,
     ) {
@@ -251,21 +276,35 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         task.context.begin(None);
         let mark = task.context.mark();
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context)));
-        match settle(task, mark, outcome, || at) {
-            Ok(complete) => {
-                let records = task.context.outputs_mut().len();
-                let event = task.context.event();
-                if !complete {
-                    let waiting = WaitingEvent { record: None, pinned: records > 0 };
-                    task.waiting.insert(event, waiting);
-                }
-                let end = EventEnd { event, offset: None, records, complete };
-                self.pool.end_event(task.id, end, false);
-                self.take_outputs(now, slot, partition);
+        match settle(task, mark, outcome, 0, || at) {
+            Ok(ended) => {
+                let (event, input) = (task.context.event(), Input::Interjection(which));
+                let begun = Begun { event, offset: None, input, pinned: false };
+                self.end_step(now, slot, partition, begun, ended);
             }
             Err(error) => self.fail(error),
         }
     }
+}
+
+/// An event whose step ends.
+struct Begun {
+    /// The number of its first step.
+    event: EventSeq,
+    offset: Option<i64>,
+    input: Input,
+    /// Whether an earlier step had effects.
+    pinned: bool,
+}
+
+/// How a step of an event ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Complete,
+    /// The event has so many completers left.
+    Incomplete {
+        completers: usize,
+    },
 }
 
 fn place(record: &Record) -> EventPlace {
@@ -280,16 +319,24 @@ fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPlace {
     EventPlace { partition: task.topic_partition().clone(), offset: None, name: name.to_owned() }
 }
 
-/// Ends an event: logs its changes, or undoes it. Returns whether it is complete.
+/// Ends a step of an event: logs its changes, or undoes it. `completers` is how many an earlier
+/// step has left.
 fn settle<S: StateStore>(
     task: &mut Task<S>,
     mark: crate::record::OutputMark,
     outcome: Result<Outcome, Panic>,
+    completers: usize,
     at: impl FnOnce() -> EventPlace,
-) -> Result<bool, SourceError> {
-    let complete = match outcome {
-        Ok(Outcome::Complete) => true,
-        Ok(Outcome::Incomplete) => false,
+) -> Result<Ended, SourceError> {
+    let completers = completers + task.context.completers_taken();
+    let ended = match outcome {
+        Ok(Outcome::Complete) => Ended::Complete,
+        Ok(Outcome::Incomplete) if completers > 0 => Ended::Incomplete { completers },
+        Ok(Outcome::Incomplete) => {
+            task.context.undo_event(mark);
+            let reason = WITHOUT_COMPLETER.to_owned();
+            return Err(SourceError::Handler { at: at(), reason, fatal: false });
+        }
         failed => {
             task.context.undo_event(mark);
             return Err(failure(failed, at()));
@@ -299,7 +346,7 @@ fn settle<S: StateStore>(
         task.context.undo_event(mark);
         return Err(SourceError::Changelog { at: at(), source });
     }
-    Ok(complete)
+    Ok(ended)
 }
 
 fn failure(outcome: Result<Outcome, Panic>, at: EventPlace) -> SourceError {
@@ -326,7 +373,7 @@ fn tolerate<S: StateStore>(
     record: &Record,
     error: SourceError,
     policy: &OnUndecodable,
-) -> Result<bool, SourceError> {
+) -> Result<Ended, SourceError> {
     if !matches!(error, SourceError::Undecodable { .. } | SourceError::Unrouted { .. }) {
         return Err(error);
     }
@@ -334,7 +381,7 @@ fn tolerate<S: StateStore>(
         OnUndecodable::Fail => Err(error),
         OnUndecodable::Skip => {
             tracing::warn!(%error, "skipped");
-            Ok(true)
+            Ok(Ended::Complete)
         }
         OnUndecodable::DeadLetter(topic) => {
             tracing::warn!(%error, topic, "sent to the dead-letter topic");
@@ -352,7 +399,7 @@ fn tolerate<S: StateStore>(
             letter = letter.header(DEAD_LETTER_SOURCE, Some(source.as_bytes()));
             letter = letter.header(DEAD_LETTER_ERROR, Some(error.to_string().as_bytes()));
             task.context.forward_record(letter);
-            Ok(true)
+            Ok(Ended::Complete)
         }
     }
 }

@@ -299,8 +299,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// When a timer is due.
     fn due(&self) -> Option<Instant> {
-        let begins = self.tasks.values().filter(|task| task.begins());
-        let interjections = begins.flat_map(|task| task.interjections.iter().copied());
+        let interjections = self.tasks.values().flat_map(Task::due).map(|(_, at)| at);
         let interjections = interjections.filter(|_| !self.full && !self.failed);
         interjections.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }
