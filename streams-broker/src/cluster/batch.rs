@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::codes;
 use super::compress::Codec;
+use super::fault::FaultKind;
 use super::records::Records;
 
 /// The bytes before the records.
@@ -203,6 +204,23 @@ pub(crate) fn place(batch: &[u8], base_offset: i64, append_time: Option<i64>) ->
         seal(&mut placed);
     }
     placed.freeze()
+}
+
+/// The bits of a batch's attributes that name a codec which does not exist.
+const NO_CODEC: u8 = 7;
+
+/// The batch as a fault leaves it.
+pub(crate) fn damage(batch: &[u8], fault: FaultKind) -> Bytes {
+    let mut damaged = BytesMut::from(batch);
+    match fault {
+        FaultKind::UnknownCodec => {
+            damaged[ATTRIBUTES_AT + 1] |= NO_CODEC;
+            seal(&mut damaged);
+        }
+        // The length of the first record.
+        _ => damaged[HEADER_BYTES] ^= 0xff,
+    }
+    damaged.freeze()
 }
 
 /// The batch with some of its records only, in the same place. They are no longer compressed.

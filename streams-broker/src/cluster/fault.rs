@@ -15,6 +15,18 @@ pub enum FaultKind {
     Error(i16),
     /// It is done; the connection is closed instead of a reply.
     LoseReply,
+    /// Of Produce: it is done, and the log holds the batches with a changed byte, as after a fault of
+    /// the disk.
+    CorruptBatch,
+    /// Of Produce: it is done, and the batches in the log name a codec that does not exist.
+    UnknownCodec,
+}
+
+impl FaultKind {
+    /// Returns true if the fault is in the log, and not in the reply.
+    pub(super) const fn is_damage(self) -> bool {
+        matches!(self, Self::CorruptBatch | Self::UnknownCodec)
+    }
 }
 
 /// A fault: the requests of `api` after the next `skip` ones fail, `times` of them.
@@ -44,10 +56,12 @@ impl Faults {
             return None;
         }
         let api = api_of(request)?;
-        if matches!(request, RequestKind::Produce(r) if r.transactional_id.is_none()) {
-            return None;
-        }
-        let fault = self.0.iter_mut().find(|fault| fault.api == api && fault.times > 0)?;
+        // Only damage hits producers without transactions.
+        let plain = matches!(request, RequestKind::Produce(r) if r.transactional_id.is_none());
+        let hits = |fault: &&mut Fault| {
+            fault.api == api && fault.times > 0 && (!plain || fault.kind.is_damage())
+        };
+        let fault = self.0.iter_mut().find(hits)?;
         if fault.skip > 0 {
             fault.skip -= 1;
             return None;

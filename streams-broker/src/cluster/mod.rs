@@ -235,6 +235,8 @@ pub struct Cluster {
     housekeeping: Housekeeping,
     replies: VecDeque<(RequestId, Reply)>,
     stored: Stored,
+    /// How the request at hand damages what it writes.
+    damage: Option<FaultKind>,
 }
 
 impl Cluster {
@@ -256,6 +258,7 @@ impl Cluster {
             housekeeping: Housekeeping::default(),
             replies: VecDeque::new(),
             stored: Stored::default(),
+            damage: None,
         }
     }
 
@@ -299,6 +302,7 @@ impl Cluster {
             return self.reply(id, refusal);
         }
         let before = self.replies.len();
+        self.damage = fault.filter(|fault| fault.is_damage());
         self.dispatch(client, id, version, request);
         if fault == Some(FaultKind::LoseReply) {
             for (of, reply) in self.replies.range_mut(before..) {

@@ -130,6 +130,7 @@ impl Cluster {
         }
         check_records(&known.config, &header, &bytes, now)?;
         self.has_room(bytes.len())?;
+        let bytes = self.damage.map_or_else(|| bytes.clone(), |fault| batch::damage(&bytes, fault));
         let known = self.topics.get_mut(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let log = usize::try_from(partition).ok().and_then(|at| known.partitions.get_mut(at));
         let log = log.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
