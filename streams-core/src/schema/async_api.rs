@@ -53,8 +53,12 @@ pub struct AsyncApi {
 }
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
-    /// This source as an AsyncAPI document: it receives its contract from its topic, in its group,
-    /// with keys of the type `K`. Add what it sends by [`AsyncApi::sends`].
+    /// Describes this source as an AsyncAPI document: it receives its contract from its topic, in its
+    /// group. `K` is the type of the topic's keys, which no contract knows:
+    /// `source.async_api::<String>()`. [`AsyncApi::sends`] adds the topics that the source sends to.
+    ///
+    /// # Examples
+    /// See [`AsyncApi`].
     pub fn async_api<K: KeyCodec>(&self) -> AsyncApi
     where
         A::Events: Described,

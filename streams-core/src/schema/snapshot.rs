@@ -1,12 +1,13 @@
 //! A contract's schema in a file of the repository, and what to say when it changes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::check_compatible;
+use super::{Break, Breaks, check_compatible};
 
 /// `accept`, or `accept-breaking`.
 const ACCEPT: &str = "STREAMS_SNAPSHOT";
@@ -34,15 +35,17 @@ pub enum SnapshotError {
     /// The contract has changed, and breaks readers.
     #[error(
         "the contract has changed since {path} in a way that breaks its readers:\n{breaks}\n\
-         Leave the old form as it is and give the new one a record type of its own, \
-         `#[event(\"contact.created.v2\")]`. If no record of the old form is left and nobody reads \
-         it: `STREAMS_SNAPSHOT=accept-breaking cargo test`"
+         Leave the old form as it is and give the new one a record type of its own: {advice}. \
+         If no record of the old form is left and no reader of it: \
+         `STREAMS_SNAPSHOT=accept-breaking cargo test`"
     )]
     Breaking {
         /// The file.
         path: String,
         /// What breaks.
         breaks: String,
+        /// The attributes that give the new forms record types of their own.
+        advice: String,
     },
     /// The file can't be read or written.
     #[error("the snapshot {path}: {reason}")]
@@ -101,13 +104,40 @@ pub(super) fn check_with(path: &Path, schema: &Value, accept: &str) -> Result<()
             Err(SnapshotError::Changed { path: name, changed: changed_lines(&former, &text) })
         }
         Err(breaks) => {
+            let advice = advice(&old, &breaks);
             let breaks = breaks.0.iter().fold(String::new(), |mut text, found| {
                 let _ = writeln!(text, "  - {found}");
                 text
             });
-            Err(SnapshotError::Breaking { path: name, breaks })
+            Err(SnapshotError::Breaking { path: name, breaks, advice })
         }
     }
+}
+
+/// The record types that break, each with the attribute of its next version.
+fn advice(old: &Value, breaks: &Breaks) -> String {
+    // A place is the record type, and then the field; a record type may have dots of its own.
+    let record_type = |found: &Break| {
+        let types = old["properties"].as_object().into_iter().flat_map(|types| types.keys());
+        let begins = |name: &&String| {
+            let rest = found.at.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        types.filter(begins).max_by_key(|name| name.len())
+    };
+    let types: BTreeSet<_> = breaks.0.iter().filter_map(record_type).collect();
+    let attributes = types.iter().map(|name| format!("`#[event(\"{}\")]`", next(name)));
+    attributes.collect::<Vec<_>>().join(", ")
+}
+
+/// The name of a record type's next version: `order.placed.v2` after `order.placed.v1`, and after
+/// `order.placed`.
+fn next(record_type: &str) -> String {
+    let versioned = record_type.rsplit_once(".v").and_then(|(name, version)| {
+        let version: u32 = version.parse().ok()?;
+        Some(format!("{name}.v{}", version.checked_add(1)?))
+    });
+    versioned.unwrap_or_else(|| format!("{record_type}.v2"))
 }
 
 /// Takes away what is for people only.

@@ -265,8 +265,34 @@ fn a_snapshot_says_what_changed_and_how_to_accept_it() {
         let said = check(&needs, accept).unwrap_err();
         assert!(said.contains("  - E.more: a new required field"), "{said}");
         assert!(said.contains("accept-breaking"), "{said}");
+        assert!(said.contains("a record type of its own: `#[event(\"E.v2\")]`. If"), "{said}");
     }
     assert_eq!(check(&needs, "accept-breaking"), Ok(()));
     assert_eq!(check(&needs, ""), Ok(()));
+    std::fs::remove_dir_all(folder).expect("it was made here");
+}
+
+#[test]
+fn the_advice_names_the_record_types_that_break() {
+    let folder = std::env::temp_dir().join(format!("streams-advice-{}", std::process::id()));
+    let path = folder.join("orders.json");
+    let contract = |fields: [Value; 3]| {
+        let [placed, paid, kept] = fields.map(|fields| {
+            let required: Vec<_> = fields.as_object().expect("fields").keys().cloned().collect();
+            json!({ "type": "object", "properties": fields, "required": required })
+        });
+        json!({ "properties": {
+            "order.placed.v1": placed, "order.paid": paid, "order.placed": kept
+        } })
+    };
+    let text = json!({ "type": "string" });
+    let one = json!({ "id": text });
+    let more = json!({ "id": text, "by": text });
+    let old = contract([one.clone(), one.clone(), one.clone()]);
+    snapshot::check_with(&path, &old, "accept").expect("written");
+    let new = contract([more.clone(), more, one]);
+    let said = snapshot::check_with(&path, &new, "").unwrap_err().to_string();
+    let advice = "`#[event(\"order.paid.v2\")]`, `#[event(\"order.placed.v2\")]`. If no record";
+    assert!(said.contains(advice), "{said}");
     std::fs::remove_dir_all(folder).expect("it was made here");
 }
