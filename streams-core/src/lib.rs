@@ -103,7 +103,7 @@ pub use crate::handler::{
 };
 pub use crate::record::Record;
 pub use crate::runtime::{
-    EventProducer, IntoShared, NothingMissing, OnUndecodable, RunningSource, SourceBuilder,
-    SourceError, SourceState, StartFrom,
+    EventProducer, IntoShared, NothingMissing, OnUndecodable, OnUnreadable, RunningSource,
+    SourceBuilder, SourceError, SourceState, StartFrom,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

@@ -1,14 +1,19 @@
 //! Bad input: each a typed error that names the thing, nothing committed past it, nothing lost.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, TopicPartitionList};
-use streams_broker::Broker;
+use streams_broker::{ApiKey, Broker, Fault, FaultKind};
+use streams_core::client::rdkafka::RdFetcher;
+use streams_core::client::{ClusterConfig, Fetched, Fetcher, Reads};
 use streams_core::prelude::*;
-use streams_core::record::ProducerRecord;
-use streams_core::{EventProducer, OnUndecodable, RunningSource, SourceBuilder, SourceError};
+use streams_core::record::{ProducerRecord, Record, TopicPartition};
+use streams_core::{
+    EventProducer, OnUndecodable, OnUnreadable, RunningSource, SourceBuilder, SourceError,
+};
 
 #[derive(Events)]
 enum Word {
@@ -113,6 +118,33 @@ impl World {
         committed.elements()[0].offset()
     }
 
+    fn read(&self, topic: &str, records: usize) -> Vec<String> {
+        let bootstrap = self.broker.bootstrap();
+        let read = streams_tests::oracle::read_committed(&bootstrap, topic, records, PATIENCE);
+        let text = |value: Vec<u8>| String::from_utf8(value).unwrap();
+        read.unwrap().into_iter().map(text).collect()
+    }
+
+    /// The first record of a topic, with its headers as they are.
+    fn first_record(&self, topic: &str) -> Record {
+        let cluster = ClusterConfig { bootstrap: self.broker.bootstrap(), ..Default::default() };
+        let mut fetcher = RdFetcher::new(&cluster, "test", Reads::Source, || {}).unwrap();
+        fetcher.assign(&TopicPartition::new(topic, 0), 0).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match fetcher.poll() {
+                Some(Fetched::Record(record)) => return record,
+                _ => assert!(Instant::now() < deadline, "a record in `{topic}`"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The record that the next `send` appends is damaged in the log.
+    fn damage_next(&self, kind: FaultKind) {
+        self.broker.inject(Fault { api: ApiKey::Produce, skip: 0, times: 1, kind });
+    }
+
     /// Three good events, then a bad one: the source's error.
     fn meets(&self, bad: impl FnOnce(&Self)) -> SourceError {
         let source = self.start();
@@ -124,6 +156,99 @@ impl World {
         assert_eq!(self.committed(), rdkafka::Offset::Offset(3), "nothing past it: {error}");
         error
     }
+}
+
+/// The source's end, which must come.
+fn ends<A: EventSource>(source: RunningSource<A>) -> Result<(), SourceError>
+where
+    RunningSource<A>: Send + 'static,
+{
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || drop(ended.send(source.wait())));
+    end.recv_timeout(PATIENCE).expect("the source stops")
+}
+
+#[test]
+fn s3_a_batch_that_cannot_be_read_stops_the_source_and_is_named() {
+    for kind in [FaultKind::CorruptBatch, FaultKind::UnknownCodec] {
+        let world = World::new();
+        let source = world.start();
+        world.send(&Word::Say("a".to_owned()));
+        assert_eq!(world.read("output", 1), ["a"]);
+        world.damage_next(kind);
+        world.send(&Word::Say("b".to_owned()));
+        world.send(&Word::Say("c".to_owned()));
+        let error = ends(source).expect_err("it stops with an error");
+        let text = error.to_string();
+        assert!(matches!(error, SourceError::Unreadable(_)), "{kind:?}: {text}");
+        assert!(text.contains("input-0@1"), "{kind:?}: {text}");
+        assert!(text.contains("on_unreadable_batch"), "{kind:?}: {text}");
+        assert_eq!(world.committed(), rdkafka::Offset::Offset(1), "{kind:?}: nothing past it");
+    }
+}
+
+#[test]
+fn s3_a_batch_that_cannot_be_read_can_be_skipped() {
+    for kind in [FaultKind::CorruptBatch, FaultKind::UnknownCodec] {
+        let world = World::new();
+        let source = world.builder().on_unreadable_batch(OnUnreadable::Skip).start().unwrap();
+        world.send(&Word::Say("a".to_owned()));
+        assert_eq!(world.read("output", 1), ["a"]);
+        world.damage_next(kind);
+        // One batch of three records.
+        for word in ["b", "c", "d"] {
+            world.producer.send("key", &Word::Say(word.to_owned())).unwrap();
+        }
+        world.producer.flush(PATIENCE).unwrap();
+        world.send(&Word::Say("e".to_owned()));
+        assert_eq!(world.read("output", 2), ["a", "e"], "{kind:?}");
+        assert_eq!(source.batches_skipped(), 1, "{kind:?}");
+        source.stop();
+        ends(source).unwrap();
+        assert_eq!(world.committed(), rdkafka::Offset::Offset(5), "{kind:?}");
+    }
+}
+
+#[test]
+fn c5_a_header_name_may_be_any_bytes() {
+    let world = World::new();
+    world.broker.create_topic("dead", 1).unwrap();
+    let policy = OnUndecodable::DeadLetter("dead".to_owned());
+    let source = world.builder().on_undecodable(policy).start().unwrap();
+    let odd = |record_type| {
+        let record = ProducerRecord::to("input").value(&b"x"[..]).record_type(record_type);
+        record.header(b"\xff", Some(b"1"))
+    };
+    world.send_raw(odd("Say"));
+    assert_eq!(world.read("output", 1), ["x"], "its event is handled");
+    world.send_raw(odd("Whisper"));
+    assert_eq!(world.read("dead", 1), ["x"]);
+    let letter = world.first_record("dead");
+    let headers: Vec<_> = letter.headers().iter().raw().collect();
+    assert_eq!(headers[1], (&b"\xff"[..], Some(&b"1"[..])), "its letter has all headers");
+    source.stop();
+    ends(source).unwrap();
+}
+
+#[test]
+fn c8_a_missing_output_topic_is_named_within_15_s() {
+    let broker = Broker::builder().topic("input", 1).start().unwrap();
+    let producer = EventProducer::new(&broker.bootstrap(), Topic::<Word>::new("input")).unwrap();
+    let world = World { broker, producer };
+    let source = world.start();
+    world.send(&Word::Say("a".to_owned()));
+    let sent = Instant::now();
+    let lost = EventProducer::new(&world.broker.bootstrap(), Topic::<Word>::new("nowhere"));
+    let lost = lost.unwrap();
+    lost.send("key", &Word::Say("a".to_owned())).unwrap();
+    let early = lost.flush(Duration::from_millis(500)).unwrap_err().to_string();
+    assert!(early.contains("1 records for `nowhere` are not acknowledged"), "{early}");
+    let error = ends(source).expect_err("it stops");
+    assert!(error.to_string().contains("`output`"), "{error}");
+    assert!(sent.elapsed() < Duration::from_secs(15), "{:?}", sent.elapsed());
+    let late = lost.flush(Duration::from_secs(15)).unwrap_err().to_string();
+    assert!(late.contains("topic `nowhere`"), "{late}");
+    assert!(late.contains("Unknown topic"), "{late}");
 }
 
 #[test]

@@ -4,11 +4,16 @@
 //! - [`Fetcher`]: reads assigned partitions; on librdkafka.
 //! - [`wire`]: group membership and administration, over `kafka-protocol` and tokio.
 
+mod properties;
 pub mod rdkafka;
+mod unreadable;
 pub mod wire;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use self::properties::Properties;
+pub(crate) use self::properties::Secrets;
+pub use self::unreadable::UnreadableBatch;
 
 use crate::error::TxnError;
 use crate::group::Generation;
@@ -20,7 +25,7 @@ pub struct ClusterConfig {
     /// `host:port`, comma-separated.
     pub bootstrap: String,
     /// Further properties, by librdkafka's names; ours win where exactly-once depends on them.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
 }
 
 /// What a transaction commits for one partition of the source topic.
@@ -105,6 +110,8 @@ pub enum Fetched {
     Trouble(String),
     /// The partition can't be read on.
     Failed(FetchError),
+    /// A batch of records can't be read, and will never be.
+    Unreadable(UnreadableBatch),
 }
 
 /// A partition that can't be read on.
@@ -145,6 +152,12 @@ pub trait Fetcher: Send + 'static {
     fn end(&self, _partition: &TopicPartition) -> Option<i64> {
         None
     }
+
+    /// Returns the offset behind the batch of records that holds `offset`, by its header alone.
+    ///
+    /// # Errors
+    /// If the broker does not answer, or its batch has no header that can be read.
+    fn batch_end(&mut self, partition: &TopicPartition, offset: i64) -> Result<i64, FetchError>;
 
     /// What has been fetched, without waiting.
     fn poll(&mut self) -> Option<Fetched>;

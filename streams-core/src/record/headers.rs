@@ -10,7 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// One header: its name, and its value if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// The name. Kafka asks for UTF-8 here, and nowhere else.
+    /// The name; empty if it is not UTF-8, which Kafka's clients ask for and its brokers do not.
+    /// [`HeadersIter::raw`] gives its bytes.
     pub name: &'a str,
     /// The value; `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
@@ -28,7 +29,9 @@ impl Headers {
     ///
     /// # Panics
     /// If a name or a value has more than `u32::MAX - 1` bytes, which no record can carry.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
+    pub fn from_pairs<'a, N: AsRef<[u8]>>(
+        pairs: impl IntoIterator<Item = (N, Option<&'a [u8]>)>,
+    ) -> Self {
         let mut buffer = BytesMut::new();
         let mut count = 0;
         for (name, value) in pairs {
@@ -43,11 +46,12 @@ impl Headers {
         Self { encoded, count }
     }
 
-    /// Appends a header. One of the same name may be there already.
+    /// Appends a header. There may already be one of the same name.
     ///
     /// # Panics
     /// If the name or the value has more than `u32::MAX - 1` bytes, which no record can carry.
-    pub fn push(&mut self, name: &str, value: Option<&[u8]>) {
+    pub fn push(&mut self, name: impl AsRef<[u8]>, value: Option<&[u8]>) {
+        let name = name.as_ref();
         let mut buffer = BytesMut::with_capacity(self.encoded.len() + name.len() + 16);
         buffer.extend_from_slice(&self.encoded);
         encode_header(&mut buffer, name, value);
@@ -125,6 +129,11 @@ impl<'a> HeadersIter<'a> {
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
     }
 
+    /// Returns the rest of the headers with the bytes of their names, which need not be UTF-8.
+    pub fn raw(mut self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        std::iter::from_fn(move || self.next_raw())
+    }
+
     /// The next header's name, which may not be UTF-8, and its value.
     fn next_raw(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         let name_len = self.take_length()?;
@@ -149,9 +158,14 @@ impl<'a> Iterator for HeadersIter<'a> {
 const NULL_VALUE: u32 = u32::MAX;
 
 /// Appends one header in this module's form.
-pub(crate) fn encode_header(buffer: &mut impl BufMut, name: &str, value: Option<&[u8]>) {
+pub(crate) fn encode_header(
+    buffer: &mut impl BufMut,
+    name: impl AsRef<[u8]>,
+    value: Option<&[u8]>,
+) {
+    let name = name.as_ref();
     buffer.put_u32_le(length(name.len()));
-    buffer.put_slice(name.as_bytes());
+    buffer.put_slice(name);
     match value {
         None => buffer.put_u32_le(NULL_VALUE),
         Some(value) => {
@@ -180,6 +194,18 @@ mod tests {
         assert_eq!(headers.get("a"), Some(Some(&b"1"[..])));
         assert_eq!(headers.get("b"), Some(None));
         assert_eq!(headers.get("c"), None);
+    }
+
+    #[test]
+    fn c5_a_name_may_be_any_bytes() {
+        let mut headers = Headers::default();
+        headers.push(b"\xff", Some(b"1"));
+        headers.push("a", None);
+        let raw: Vec<_> = headers.iter().raw().collect();
+        assert_eq!(raw, [(&b"\xff"[..], Some(&b"1"[..])), (b"a", None)]);
+        let names: Vec<_> = headers.iter().map(|header| header.name).collect();
+        assert_eq!(names, ["", "a"]);
+        assert_eq!(headers.get("a"), Some(None));
     }
 
     #[test]

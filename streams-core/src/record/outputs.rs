@@ -235,9 +235,9 @@ impl OutputWriter<'_> {
     }
 
     /// Writes the headers, all of them, in this order.
-    pub fn headers<'h>(
+    pub fn headers<'h, N: AsRef<[u8]>>(
         &mut self,
-        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
+        headers: impl IntoIterator<Item = (N, Option<&'h [u8]>)>,
     ) -> &mut Self {
         let start = self.outputs.data.len();
         let mut count = 0;

@@ -74,9 +74,9 @@ impl ProducerRecord {
         self
     }
 
-    /// Appends a header.
+    /// Appends a header. Its name is UTF-8, unless a record's own headers are passed on.
     #[must_use]
-    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
+    pub fn header(mut self, name: impl AsRef<[u8]>, value: Option<&[u8]>) -> Self {
         self.headers.push(name, value);
         self
     }
@@ -101,7 +101,7 @@ impl ProducerRecord {
             }
         };
         let mut record = outputs.record(self.topic);
-        record.headers(self.headers.iter().map(|header| (header.name, header.value)));
+        record.headers(self.headers.iter().raw());
         if let Some(partition) = self.partition {
             record.partition(partition);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
-use super::policy::{OnUndecodable, StartFrom};
+use super::policy::{OnUndecodable, OnUnreadable, StartFrom};
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
@@ -43,6 +43,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) eos: EosConfig,
     pub(super) workers: usize,
     pub(super) on_undecodable: OnUndecodable,
+    pub(super) on_unreadable: OnUnreadable,
     pub(crate) start_from: StartFrom,
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     pub(super) shared: Option<Arc<A::Shared>>,
@@ -66,6 +67,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             eos: EosConfig::default(),
             workers: 1,
             on_undecodable: OnUndecodable::default(),
+            on_unreadable: OnUnreadable::default(),
             start_from: StartFrom::default(),
             interjections: A::TABLE.interjections.to_vec(),
             shared: None,
@@ -97,6 +99,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             eos: self.eos,
             workers: self.workers,
             on_undecodable: self.on_undecodable,
+            on_unreadable: self.on_unreadable,
             start_from: self.start_from,
             interjections: self.interjections,
             leave_timeout: self.leave_timeout,
@@ -299,6 +302,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// What to do with a batch of records that can't be read; by default the source stops.
+    #[must_use]
+    pub const fn on_unreadable_batch(mut self, policy: OnUnreadable) -> Self {
+        self.on_unreadable = policy;
+        self
+    }
+
     /// Where to start a partition that has neither state nor a committed offset.
     #[must_use]
     pub const fn start_from(mut self, start_from: StartFrom) -> Self {
@@ -319,7 +329,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// certificate `ssl.certificate.location` and `ssl.key.location` (PEM).
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.cluster.properties.insert(name.into(), value.into());
+        self.cluster.properties.insert(name, value);
         self
     }
 
@@ -387,6 +397,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
             on_undecodable: self.on_undecodable.clone(),
+            on_unreadable: self.on_unreadable,
             interjections: self.interjections.clone(),
             shared: self.shared_by_all(),
             seed: self.group.seed.wrapping_add(index as u64),

@@ -426,6 +426,7 @@ impl Control {
             }
             FromWorker::Resolve { worker, txn, offsets } => self.resolve(worker, txn, offsets),
             FromWorker::Confirm { worker, question } => self.confirm(worker, question),
+            FromWorker::BatchSkipped => self.state.batch_skipped(),
             FromWorker::Failed(error) => self.fail(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);

@@ -1,7 +1,7 @@
 //! Why a source does not start, or stopped.
 
-use crate::client::FetchError;
 use crate::client::wire::ClientError;
+use crate::client::{FetchError, UnreadableBatch};
 use crate::codec::CodecError;
 use crate::error::{ConfigError, TxnError};
 use crate::record::TopicPartition;
@@ -64,6 +64,16 @@ pub enum SourceError {
         /// The panic's message.
         message: String,
     },
+    /// A batch of records can't be read.
+    #[error(
+        "{0}: it is corrupt, or compressed in a way that the client does not know; nothing past it \
+         is committed: repair the topic, or let the application leave the batch out \
+         (`on_unreadable_batch`)"
+    )]
+    Unreadable(UnreadableBatch),
+    /// A batch of changes can't be read.
+    #[error("the store of a partition can't be restored: {0}; repair the changelog")]
+    UnreadableChanges(UnreadableBatch),
     /// A record's bytes are not its payload.
     #[error(
         "{at} can't be decoded: {source}; fix its producer, or let the application skip such \

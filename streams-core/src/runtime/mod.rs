@@ -23,7 +23,7 @@ pub(crate) mod worker;
 
 pub use self::builder::SourceBuilder;
 pub use self::error::{EventPlace, SourceError};
-pub use self::policy::{OnUndecodable, StartFrom};
+pub use self::policy::{OnUndecodable, OnUnreadable, StartFrom};
 pub use self::producer::{EventProducer, SendEventError};
 pub use self::running::{RunningSource, SourceState};
 pub use self::shared::{IntoShared, NothingMissing};

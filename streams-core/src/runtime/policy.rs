@@ -14,6 +14,23 @@ pub enum OnUndecodable {
     DeadLetter(String),
 }
 
+/// What to do with a batch of records of the source topic that can't be read: corrupt, or
+/// compressed in a way that the client does not know.
+///
+/// A batch of the changelog that can't be read always stops the source, because a store would lack
+/// its changes. As in all clients on librdkafka, a changed byte inside of a record shows only if
+/// the record does not decode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnUnreadable {
+    /// Stop the source with an error that names partition and offset: nothing is lost.
+    #[default]
+    Fail,
+    /// Leave out all records of the batch, with a warning. It counts in
+    /// [`RunningSource::batches_skipped`](crate::RunningSource::batches_skipped).
+    Skip,
+}
+
 /// Where to start a partition that has neither state nor a committed offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {

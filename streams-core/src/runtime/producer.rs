@@ -13,6 +13,9 @@ use crate::record::{Outputs, ProducerRecord};
 /// A producer of the events of `E`, keyed by `K`: idempotent, and partitioned as Kafka's Java
 /// client does (murmur2).
 ///
+/// A producer that is dropped flushes for at most five seconds, and logs an error if records are
+/// not acknowledged then. [`EventProducer::flush`] returns that error instead.
+///
 /// # Examples
 /// ```no_run
 /// # use streams_core::prelude::*;

@@ -34,6 +34,7 @@ struct Shared {
     active: BTreeSet<i32>,
     view: Option<GroupView>,
     lags: BTreeMap<i32, i64>,
+    batches_skipped: u64,
 }
 
 /// What the control thread lets others see.
@@ -65,6 +66,10 @@ impl SharedState {
             Some(lag) => shared.lags.insert(partition, lag),
             None => shared.lags.remove(&partition),
         });
+    }
+
+    pub(crate) fn batch_skipped(&self) {
+        self.with(|shared| shared.batches_skipped += 1);
     }
 
     /// Nothing is ours any more.
@@ -135,6 +140,12 @@ impl<A: EventSource> RunningSource<A> {
     /// behind, as of a second ago.
     pub fn warm_copies(&self) -> BTreeMap<i32, i64> {
         self.state.with(|shared| shared.lags.clone())
+    }
+
+    /// Returns how many batches of records were left out because they can't be read
+    /// ([`OnUnreadable::Skip`](crate::OnUnreadable)).
+    pub fn batches_skipped(&self) -> u64 {
+        self.state.with(|shared| shared.batches_skipped)
     }
 
     /// Waits until `partitions` are processed here. Returns whether they are, within `timeout`.

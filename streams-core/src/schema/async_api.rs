@@ -53,9 +53,9 @@ pub struct AsyncApi {
 }
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
-    /// Describes this source as an AsyncAPI document: it receives its contract from its topic, in its
-    /// group. `K` is the type of the topic's keys, which no contract knows:
-    /// `source.async_api::<String>()`. [`AsyncApi::sends`] adds the topics that the source sends to.
+    /// Describes this source as an AsyncAPI document: it receives its contract from its topic, in
+    /// its group. `K` is the type of the topic's keys, which no contract knows:
+    /// `source.async_api::<String>()`. [`AsyncApi::sends`] adds the topics that it sends to.
     ///
     /// # Examples
     /// See [`AsyncApi`].

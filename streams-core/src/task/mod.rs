@@ -369,6 +369,11 @@ impl<S: StateStore> Task<S> {
         self.context.set_assignment(id);
     }
 
+    /// Returns true while the fetch is paused.
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Undoes all that is not committed: the events will be delivered again.
     pub fn rewind(&mut self) {
         self.context.store.undo_from(EventSeq(0));

@@ -424,8 +424,8 @@ impl Log {
             record = record.with_value(self.copy(value));
         }
         if output.header_count() > 0 {
-            for header in output.headers() {
-                encode_header(&mut self.buffer, header.name, header.value);
+            for (name, value) in output.headers().raw() {
+                encode_header(&mut self.buffer, name, value);
             }
             let encoded = self.buffer.split().freeze();
             record = record.with_headers(Headers::from_encoded(encoded, output.header_count()));

@@ -622,6 +622,7 @@ impl<A: EventSource> TestDriver<A> {
             FromWorker::Active(_)
             | FromWorker::Drained(_)
             | FromWorker::Retired(_)
+            | FromWorker::BatchSkipped
             | FromWorker::Ended(_) => {}
             // One instance keeps no copies of another's.
             FromWorker::Held { .. }

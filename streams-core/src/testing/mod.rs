@@ -40,9 +40,8 @@ pub fn record<E: Events, K: KeyCodec>(
 }
 
 fn to_record(output: &OutputRef<'_>, partition: i32, offset: i64) -> Record {
-    let headers = output.headers().map(|header| (header.name, header.value));
     let mut record = Record::new(TopicPartition::new(output.topic, partition), offset)
-        .with_headers(Headers::from_pairs(headers));
+        .with_headers(Headers::from_pairs(output.headers().raw()));
     if let Some(key) = output.key {
         record = record.with_key(key.to_vec());
     }

@@ -3,6 +3,7 @@
 //! Where Java, Maven or kcat are missing, a test is ignored by name, with the reason;
 //! `STREAMS_REQUIRE_KAFKA=1` makes that a failure.
 
+mod codecs;
 mod contacts;
 mod faults;
 mod group;
@@ -50,6 +51,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("a_second_signal_ends_a_drain", Needs::Nothing, leave::second_signal),
     ("a_leave_timeout_ends_a_drain", Needs::Nothing, leave::leave_timeout),
+    ("s3_each_codec_of_kafka_is_read_and_written", Needs::Nothing, codecs::each),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
 ];
 

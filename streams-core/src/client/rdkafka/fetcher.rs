@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::Context;
-use super::{base_config, ffi};
-use crate::client::{ClusterConfig, FetchError, Fetched, Fetcher, Reads};
+use super::ffi::{self, ConsumerError, Events, Message};
+use super::watch::Watch;
+use super::{base_config, creation_error};
+use crate::client::wire::{Admin, Endpoint};
+use crate::client::{ClusterConfig, FetchError, Fetched, Fetcher, Reads, UnreadableBatch};
 use crate::record::{Headers, Record, TopicPartition, encode_header};
 
 /// Records are copied into buffers of this size, many to one.
@@ -27,6 +29,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A fetcher on librdkafka.
 pub struct RdFetcher {
     consumer: Arc<BaseConsumer<Context>>,
+    events: Events,
+    watch: Watch,
+    cluster: ClusterConfig,
     buffer: BytesMut,
     /// librdkafka complains about partitions that it hasn't got.
     assigned: BTreeSet<TopicPartition>,
@@ -75,15 +80,23 @@ impl RdFetcher {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .create_with_context(Context::default())
-            .map_err(|error| FetchError { message: error.to_string() })?;
+            .create_with_context(Context::without(cluster.properties.secrets()))
+            .map_err(|error| FetchError { message: creation_error(cluster, &error) })?;
         let wake = Arc::new(wake);
         let wakes = Arc::clone(&wake);
         consumer.set_nonempty_callback(move || wakes());
         let consumer = Arc::new(consumer);
+        let events = Events::of(&consumer)
+            .ok_or_else(|| FetchError { message: "the client has no queue".to_owned() })?;
+        let wakes = Arc::clone(&wake);
+        let watch = Watch::start(&consumer, cluster, move || wakes())
+            .map_err(|error| FetchError { message: format!("no thread for the watch: {error}") })?;
         let connected = Self::connect(&consumer, wake);
         Ok(Self {
             consumer,
+            events,
+            watch,
+            cluster: cluster.clone(),
             connected,
             waiting: BTreeMap::new(),
             buffer: BytesMut::new(),
@@ -139,6 +152,7 @@ impl RdFetcher {
             .map_err(failed)?;
         self.consumer.incremental_assign(&list).map_err(failed)?;
         self.assigned.insert(partition.clone());
+        self.watch.begin(partition, offset);
         // It does not know partitions that it has not got.
         if self.paused.contains(partition) {
             self.pause(partition);
@@ -154,35 +168,41 @@ impl RdFetcher {
 }
 
 /// Copies a message out of librdkafka's memory.
-fn record(message: &BorrowedMessage<'_>, buffer: &mut BytesMut, topic: &mut Arc<str>) -> Record {
+fn record(message: &Message<'_>, buffer: &mut BytesMut, topic: &mut Arc<str>) -> Fetched {
     if **topic != *message.topic() {
         *topic = Arc::from(message.topic());
     }
     let at = TopicPartition::new(Arc::clone(topic), message.partition());
-    let mut record = Record::new(at, message.offset());
-    let needed = message.key_len() + message.payload_len();
+    let mut record = Record::new(at.clone(), message.offset());
+    let (key, value) = (message.key(), message.value());
+    let needed = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
     if buffer.capacity() < needed {
         *buffer = BytesMut::with_capacity(BUFFER_BYTES.max(needed));
     }
-    if let Some(key) = message.key() {
+    if let Some(key) = key {
         buffer.put_slice(key);
         record = record.with_key(buffer.split().freeze());
     }
-    if let Some(value) = message.payload() {
+    if let Some(value) = value {
         buffer.put_slice(value);
         record = record.with_value(buffer.split().freeze());
     }
-    if let Some(headers) = message.headers() {
-        for header in headers.iter() {
-            encode_header(buffer, header.key, header.value);
+    match message.headers(|name, value| encode_header(buffer, name, value)) {
+        Ok(0) => {}
+        Ok(count) => {
+            let encoded = buffer.split().freeze();
+            record = record.with_headers(Headers::from_encoded(encoded, count));
         }
-        let encoded = buffer.split().freeze();
-        record = record.with_headers(Headers::from_encoded(encoded, headers.count()));
+        Err(code) => {
+            buffer.clear();
+            let (offset, reason) = (message.offset(), format!("its headers: {code}"));
+            return Fetched::Unreadable(UnreadableBatch { partition: at, offset, reason });
+        }
     }
-    if let Some(timestamp_ms) = message.timestamp().to_millis() {
+    if let Some(timestamp_ms) = message.timestamp_ms() {
         record = record.with_timestamp_ms(timestamp_ms);
     }
-    record
+    Fetched::Record(record)
 }
 
 impl Fetcher for RdFetcher {
@@ -196,6 +216,7 @@ impl Fetcher for RdFetcher {
         if self.paused.contains(partition) {
             self.resume(partition);
         }
+        self.watch.end(partition);
         let waited = self.waiting.remove(partition).is_some();
         if waited || !self.assigned.remove(partition) {
             return;
@@ -209,6 +230,7 @@ impl Fetcher for RdFetcher {
         if let Err(error) = self.consumer.pause(&Self::list(partition)) {
             tracing::warn!(%partition, %error, "can't pause");
         }
+        self.watch.pause(partition, true);
         self.paused.insert(partition.clone());
     }
 
@@ -216,6 +238,7 @@ impl Fetcher for RdFetcher {
         if let Err(error) = self.consumer.resume(&Self::list(partition)) {
             tracing::warn!(%partition, %error, "can't resume");
         }
+        self.watch.pause(partition, false);
         self.paused.remove(partition);
     }
 
@@ -223,36 +246,65 @@ impl Fetcher for RdFetcher {
         ffi::high_watermark(&self.consumer, partition.topic(), partition.partition())
     }
 
+    /// Blocks for as long as a leader may be away.
+    fn batch_end(&mut self, partition: &TopicPartition, offset: i64) -> Result<i64, FetchError> {
+        let failed = |error: &dyn fmt::Display| FetchError { message: error.to_string() };
+        let endpoint = Endpoint::of(&self.cluster).map_err(|error| failed(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| failed(&error))?;
+        let mut admin = Admin::new(&endpoint);
+        let end = admin.batch_end(partition.topic(), partition.partition(), offset);
+        runtime.block_on(end).map_err(|error| failed(&error))
+    }
+
     fn poll(&mut self) -> Option<Fetched> {
         if let Some(error) = self.assign_waiting() {
             return Some(Fetched::Failed(error));
         }
-        let Self { consumer, buffer, topic, .. } = self;
-        let next = consumer.context().drain(|| consumer.poll(Duration::ZERO));
-        Some(match next? {
-            Ok(message) => Fetched::Record(record(&message, buffer, topic)),
-            Err(KafkaError::PartitionEOF(partition)) => Fetched::EndOfPartition(partition),
-            Err(error) => trouble(&error),
-        })
+        let Self { events, buffer, topic, .. } = self;
+        match events.poll(|message| record(message, buffer, topic)) {
+            Some(Ok(fetched)) => Some(fetched),
+            Some(Err(error)) => Some(trouble(error)),
+            None => self.watch.poll().map(Fetched::Unreadable),
+        }
     }
 }
 
-fn trouble(error: &KafkaError) -> Fetched {
+/// An error of the consumer: the end of a partition, one that passes, or one that does not.
+fn trouble(error: ConsumerError) -> Fetched {
     use RDKafkaErrorCode::{
-        AutoOffsetReset, OffsetOutOfRange, TopicAuthorizationFailed, UnknownPartition,
-        UnknownTopic, UnknownTopicOrPartition,
+        AutoOffsetReset, BadCompression, BadMessage, InvalidMessage, NotImplemented,
+        OffsetOutOfRange, PartitionEOF, TopicAuthorizationFailed, UnknownPartition, UnknownTopic,
+        UnknownTopicOrPartition, UnsupportedCompressionType,
     };
-    let message = error.to_string();
-    match error.rdkafka_error_code() {
-        Some(
+    let ConsumerError { code, message, place } = error;
+    match (code, place) {
+        (PartitionEOF, Some((_, partition, _))) => Fetched::EndOfPartition(partition),
+        (
+            // Kafka calls `InvalidMessage` CORRUPT_MESSAGE.
+            BadCompression
+            | BadMessage
+            | InvalidMessage
+            | NotImplemented
+            | UnsupportedCompressionType,
+            Some((topic, partition, offset)),
+        ) => {
+            let partition = TopicPartition::new(topic, partition);
+            Fetched::Unreadable(UnreadableBatch { partition, offset, reason: message })
+        }
+        (
             AutoOffsetReset
             | OffsetOutOfRange
             | TopicAuthorizationFailed
             | UnknownPartition
             | UnknownTopic
             | UnknownTopicOrPartition,
+            _,
         ) => Fetched::Failed(FetchError { message }),
-        _ => Fetched::Trouble(message),
+        _ => {
+            tracing::warn!(target: "librdkafka", "{message}");
+            Fetched::Trouble(message)
+        }
     }
 }
 

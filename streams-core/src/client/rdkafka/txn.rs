@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -13,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::calls::{Call, CallThread};
 use super::context::Context;
 use super::ffi::{self, RdError};
-use super::{base_config, millis};
+use super::{base_config, creation_error, headers, millis};
 use crate::client::{ClusterConfig, OffsetToCommit, SendError, TxnProducer};
 use crate::error::{Disposition, TxnError, TxnStep, disposition};
 use crate::group::Generation;
@@ -64,8 +63,8 @@ impl RdTxnProducer {
             .set("retry.backoff.ms", "1")
             .set("delivery.report.only.error", "true")
             .set("queue.buffering.max.messages", "200000")
-            .create_with_context(Context::default())
-            .map_err(|error| failed(error.to_string()))?;
+            .create_with_context(Context::without(cluster.properties.secrets()))
+            .map_err(|error| failed(creation_error(cluster, &error)))?;
         let producer = Arc::new(producer);
         let sends = Arc::clone(&producer);
         let make = move |call: &Call, timeout| match call {
@@ -98,10 +97,7 @@ impl RdTxnProducer {
 
     /// Takes what librdkafka has to say: its log, errors, records that were not delivered.
     fn serve(&self) {
-        self.producer.context().drain(|| {
-            self.producer.poll(Duration::ZERO);
-            None::<()>
-        });
+        self.producer.context().drain(|| self.producer.poll(Duration::ZERO));
     }
 
     fn failed_delivery(&self) -> Option<TxnError> {
@@ -182,12 +178,7 @@ impl TxnProducer for RdTxnProducer {
         record.key = output.key;
         record.payload = output.value;
         record.timestamp = output.timestamp_ms;
-        if output.header_count() > 0 {
-            let headers = OwnedHeaders::new_with_capacity(output.header_count());
-            record.headers = Some(output.headers().fold(headers, |headers, header| {
-                headers.insert(Header { key: header.name, value: header.value })
-            }));
-        }
+        record.headers = headers(&output);
         match self.producer.send(record) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {

@@ -27,7 +27,7 @@ const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// A topic to make.

@@ -7,7 +7,7 @@ use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::client::ClusterConfig;
+use crate::client::{ClusterConfig, Properties};
 use crate::error::ConfigError;
 
 /// A connection's bytes, secured or not.
@@ -50,13 +50,14 @@ pub struct Security {
 }
 
 fn invalid(name: &'static str, value: &str, hint: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid { name, value: value.to_owned(), hint: hint.into() }
+    let value = Properties::shown(name, value).to_owned();
+    ConfigError::Invalid { name, value, hint: hint.into() }
 }
 
 impl Security {
     fn of(cluster: &ClusterConfig) -> Result<Self, ConfigError> {
         let name = "security.protocol";
-        let protocol = cluster.properties.get(name).map_or("plaintext", String::as_str);
+        let protocol = cluster.properties.get(name).unwrap_or("plaintext");
         match protocol.to_ascii_lowercase().as_str() {
             "plaintext" => Ok(Self::default()),
             #[cfg(feature = "tls")]
@@ -131,7 +132,7 @@ mod tls {
     fn roots(cluster: &ClusterConfig) -> Result<RootCertStore, ConfigError> {
         let mut roots = RootCertStore::empty();
         let (path, found) = match cluster.properties.get(CA) {
-            Some(path) => (path.as_str(), certificates(CA, path)?),
+            Some(path) => (path, certificates(CA, path)?),
             None => ("the system's", rustls_native_certs::load_native_certs().certs),
         };
         let (added, _) = roots.add_parsable_certificates(found);
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn the_process_keeps_its_choice_of_a_cryptography_provider() {
         let mut cluster = ClusterConfig { bootstrap: "b:1".to_owned(), ..Default::default() };
-        cluster.properties.insert("security.protocol".to_owned(), "ssl".to_owned());
+        cluster.properties.insert("security.protocol", "ssl");
         Endpoint::of(&cluster).expect("the system has certificate authorities");
         assert!(tokio_rustls::rustls::crypto::CryptoProvider::get_default().is_none());
     }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 
-use super::admin::{Admin, REQUEST_TIMEOUT, Retry, text};
+use super::admin::{Admin, REQUEST_TIMEOUT, Retry, UNKNOWN_TOPIC_OR_PARTITION, text};
 use super::error::ClientError;
 
 /// So many offsets before the end are looked at.
@@ -64,6 +65,80 @@ impl Admin {
         Ok(tails)
     }
 
+    /// Returns the offset behind the batch that holds `offset`. The batch's header is read, and its
+    /// records are not: they may be unreadable.
+    ///
+    /// # Errors
+    /// If the partition has no leader for ten seconds or may not be read, or the batch is not
+    /// there.
+    pub async fn batch_end(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<i64, ClientError> {
+        let bytes = self.fetch_at(topic, partition, offset).await?;
+        let batch = Batch::holding(&bytes, offset).map(|(batch, _)| batch.last_offset + 1);
+        batch
+            .ok_or_else(|| ClientError::refused(reading(topic, partition, offset), CORRUPT_MESSAGE))
+    }
+
+    /// Looks at the batch that holds `offset`, and returns why no client can read it, if so.
+    ///
+    /// # Errors
+    /// If the partition has no leader for ten seconds or may not be read.
+    pub async fn batch_damage(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<String>, ClientError> {
+        let bytes = self.fetch_at(topic, partition, offset).await?;
+        Ok(Batch::holding(&bytes, offset).and_then(|(batch, bytes)| batch.damage(bytes)))
+    }
+
+    /// Fetches from `offset`: the batch that holds it is sent whole (KIP-74).
+    async fn fetch_at(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Bytes, ClientError> {
+        let mut retry = Retry::within(REQUEST_TIMEOUT);
+        loop {
+            let done = self.try_fetch_at(topic, partition, offset).await;
+            if done.is_err() {
+                self.forget_leaders(topic);
+            }
+            if !retry.after(&done).await {
+                return done;
+            }
+        }
+    }
+
+    async fn try_fetch_at(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Bytes, ClientError> {
+        let refused = |code| Err(ClientError::refused(reading(topic, partition, offset), code));
+        let leaders = self.leaders(topic, &[partition]).await?;
+        let Some(leader) = leaders.into_keys().next() else {
+            return refused(UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        let request = fetch(topic, std::iter::once((partition, offset)));
+        let reply = self.call_at(&leader, &request, 11).await?;
+        if reply.error_code != 0 {
+            return refused(reply.error_code);
+        }
+        let partitions = reply.responses.into_iter().flat_map(|topic| topic.partitions);
+        match partitions.into_iter().next() {
+            Some(found) if found.error_code != 0 => refused(found.error_code),
+            found => Ok(found.and_then(|found| found.records).unwrap_or_default()),
+        }
+    }
+
     /// Those whose log begins later are left out.
     async fn try_tails(
         &mut self,
@@ -97,7 +172,12 @@ impl Admin {
     }
 }
 
+fn reading(topic: &str, partition: i32, offset: i64) -> String {
+    format!("reading the batch at {topic}-{partition}@{offset}")
+}
+
 const OFFSET_OUT_OF_RANGE: i16 = 1;
+const CORRUPT_MESSAGE: i16 = 2;
 
 fn fetch(topic: &str, from: impl Iterator<Item = (i32, i64)>) -> FetchRequest {
     let partition = |(index, offset): (i32, i64)| {
@@ -129,6 +209,9 @@ struct Batch {
 
 const ATTRIBUTES_CONTROL: u16 = 1 << 5;
 const MAGIC: u8 = 2;
+/// The checksum, and the bytes that it is of.
+const SUM_AT: usize = 17;
+const SUMMED_FROM: usize = 21;
 
 fn read<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
@@ -147,6 +230,29 @@ impl Batch {
             last_offset: base_offset + i64::from(last_offset_delta),
             is_control: attributes & ATTRIBUTES_CONTROL != 0,
             size: 12 + usize::try_from(length).ok()?,
+        })
+    }
+
+    /// The batch that holds `offset`, and the bytes from its beginning on.
+    fn holding(mut bytes: &[u8], offset: i64) -> Option<(Self, &[u8])> {
+        while let Some(batch) = Self::read(bytes) {
+            if batch.last_offset >= offset {
+                return Some((batch, bytes));
+            }
+            bytes = bytes.get(batch.size..)?;
+        }
+        None
+    }
+
+    /// Why this batch can't be read; `None` if that does not show.
+    fn damage(&self, bytes: &[u8]) -> Option<String> {
+        let summed = bytes.get(SUMMED_FROM..self.size)?;
+        let written = u32::from_be_bytes(read(bytes, SUM_AT)?);
+        let found = crc32c::crc32c(summed);
+        (written != found).then(|| {
+            format!(
+                "CORRUPT_MESSAGE: its checksum is {written:#010x}, and its bytes have {found:#010x}"
+            )
         })
     }
 }
@@ -202,6 +308,33 @@ mod tests {
         let more = [data(), batch(8, 1, MARKER), batch(9, 3, IN_TRANSACTION)];
         assert_eq!(records_end(&log(&more), 9), 8);
         assert_eq!(records_end(&log(&more), 10), 10, "a batch that began before it");
+    }
+
+    #[test]
+    fn the_end_of_a_batch_is_in_its_header() {
+        let log = [batch(3, 5, 0), batch(8, 1, MARKER), batch(12, 3, 0)].concat();
+        let end = |offset| Batch::holding(&log, offset).map(|(batch, _)| batch.last_offset + 1);
+        let ends = [0, 3, 7, 8, 9, 12, 14].map(end);
+        assert_eq!(ends, [8, 8, 8, 9, 15, 15, 15].map(Some));
+        assert_eq!(end(15), None);
+        assert!(Batch::holding(&log[..20], 3).is_none());
+    }
+
+    #[test]
+    fn s3_a_checksum_that_is_wrong_is_damage() {
+        let mut log = [batch(3, 5, 0), batch(8, 1, 0)].concat();
+        let sum = crc32c::crc32c(&log[72 + SUMMED_FROM..]);
+        log[72 + SUM_AT..72 + SUMMED_FROM].copy_from_slice(&sum.to_be_bytes());
+        let damage = |log: &[u8], offset| {
+            let (batch, bytes) = Batch::holding(log, offset).expect("it is there");
+            batch.damage(bytes)
+        };
+        assert_eq!(damage(&log, 8), None);
+        assert!(damage(&log, 4).expect("no sum").starts_with("CORRUPT_MESSAGE"));
+        *log.last_mut().expect("a byte") ^= 1;
+        assert!(damage(&log, 8).is_some());
+        // Half of a batch tells nothing.
+        assert_eq!(damage(&log[..log.len() - 1], 8), None);
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Clock, EVENTS_PER_ROUND, Waiting, Worker};
-use crate::client::{Fetched, Fetcher, TxnProducer};
+use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker};
+use crate::client::{Fetched, Fetcher, TxnProducer, UnreadableBatch};
 use crate::eos::{Delivery, EventEnd, Offer};
 use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome, Severity};
 use crate::record::{ProducerRecord, Record};
-use crate::runtime::OnUndecodable;
 use crate::runtime::error::{EventPlace, SourceError};
+use crate::runtime::{OnUndecodable, OnUnreadable};
 use crate::store::{EventSeq, StateStore};
 use crate::task::{Input, Task, TaskState, Waiting as WaitingEvent};
 
@@ -46,11 +46,37 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 Some(Fetched::Record(record)) => self.run_record(now, slot, record),
                 Some(Fetched::Trouble(message)) => tracing::debug!(message, "fetching"),
                 Some(Fetched::Failed(error)) => self.fail(error.into()),
+                Some(Fetched::Unreadable(batch)) => self.meet_unreadable(batch),
                 Some(Fetched::EndOfPartition(_)) => {}
                 None => return false,
             }
         }
         true
+    }
+
+    /// A batch that can't be read stops the source, or its records are left out.
+    fn meet_unreadable(&mut self, batch: UnreadableBatch) {
+        let at = batch.partition.clone();
+        if self.task_of(&at).is_none_or(|task| task.state != TaskState::Active) {
+            return;
+        }
+        if self.parts.on_unreadable == OnUnreadable::Fail {
+            return self.fail(SourceError::Unreadable(batch));
+        }
+        let end = self.fetcher.batch_end(&at, batch.offset);
+        let skipped = end.and_then(|end| self.fetcher.assign(&at, end).map(|()| end));
+        let next = match skipped {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%batch, %error, "can't skip the batch");
+                return self.fail(SourceError::Unreadable(batch));
+            }
+        };
+        if self.task_of(&at).is_some_and(|task| task.is_paused()) {
+            self.fetcher.pause(&at);
+        }
+        tracing::warn!(%batch, next, "skipped a batch of records");
+        (self.parts.report)(FromWorker::BatchSkipped);
     }
 
     /// A record that was put back comes before one that is new.
@@ -393,8 +419,8 @@ fn tolerate<S: StateStore>(
             if let Some(value) = record.value() {
                 letter = letter.value(value.to_vec());
             }
-            for header in record.headers() {
-                letter = letter.header(header.name, header.value);
+            for (name, value) in record.headers().iter().raw() {
+                letter = letter.header(name, value);
             }
             letter = letter.header(DEAD_LETTER_SOURCE, Some(source.as_bytes()));
             letter = letter.header(DEAD_LETTER_ERROR, Some(error.to_string().as_bytes()));

@@ -25,11 +25,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
-use super::OnUndecodable;
 use super::callbacks::Callbacks;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::slot::{MakeProducer, Slot, SlotReply};
+use super::{OnUndecodable, OnUnreadable};
 use crate::ExecutionState;
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, Snapshot, TxnSeq};
@@ -124,6 +124,8 @@ pub(crate) enum FromWorker {
     /// than this question: `Confirmed` repeats its number.
     #[cfg_attr(not(test), expect(dead_code, reason = "a fenced producer is to ask"))]
     Confirm { worker: usize, question: u64 },
+    /// A batch of records was left out.
+    BatchSkipped,
     /// The worker can't go on; what has begun is still committed.
     Failed(SourceError),
     /// The worker has ended.
@@ -140,6 +142,7 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
     pub(crate) on_undecodable: OnUndecodable,
+    pub(crate) on_unreadable: OnUnreadable,
     /// The source's own, and those that were scheduled.
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     /// What all handlers share.

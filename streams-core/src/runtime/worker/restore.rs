@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Worker;
-use crate::client::{FetchError, Fetched, Fetcher, Reads, TxnProducer};
+use crate::client::{FetchError, Fetched, Fetcher, Reads, TxnProducer, UnreadableBatch};
 use crate::handler::EventSource;
 use crate::record::{Record, TopicPartition};
 use crate::runtime::error::SourceError;
@@ -88,6 +88,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 Some(Fetched::EndOfPartition(partition)) => self.changelog_ends(now, partition),
                 Some(Fetched::Trouble(message)) => tracing::debug!(message, "restoring"),
                 Some(Fetched::Failed(error)) => self.restore_failed(error),
+                Some(Fetched::Unreadable(batch)) => self.changelog_unreadable(batch),
             }
         }
         self.prefer_ours();
@@ -168,6 +169,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         match self.tasks.get_mut(&partition).map(|task| &mut task.state) {
             Some(TaskState::Warm(copy)) => copy.reached_end(),
             Some(TaskState::Restoring(_)) => self.restored(now, partition),
+            _ => {}
+        }
+    }
+
+    fn changelog_unreadable(&mut self, batch: UnreadableBatch) {
+        let number = batch.partition.partition();
+        match self.tasks.get(&number).map(|task| &task.state) {
+            Some(TaskState::Warm(_)) => self.warm_failed(number, &batch),
+            Some(TaskState::Restoring(_)) => self.fail(SourceError::UnreadableChanges(batch)),
             _ => {}
         }
     }
