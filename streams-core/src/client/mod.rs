@@ -4,6 +4,7 @@
 //! - [`Fetcher`]: reads assigned partitions; on librdkafka.
 //! - [`wire`]: group membership and administration, over `kafka-protocol` and tokio.
 
+mod coordinator;
 mod properties;
 pub mod rdkafka;
 mod unreadable;
@@ -11,6 +12,7 @@ pub mod wire;
 
 use std::time::Duration;
 
+pub use self::coordinator::CoordinatorWatch;
 pub use self::properties::Properties;
 pub(crate) use self::properties::Secrets;
 pub use self::unreadable::UnreadableBatch;

@@ -207,7 +207,8 @@ impl Control {
         let (events, mut group_events) = unbounded_channel();
         self.keeps_standbys = group.standby_replicas > 0;
         let member = Member::new(std::time::Instant::now(), group.clone());
-        let transport = WireTransport::new(&self.settings.endpoint);
+        let transport =
+            WireTransport::new(&self.settings.endpoint).watched(self.settings.coordinator.clone());
         let transport = match group.instance_id {
             Some(_) => transport,
             None => transport.named(client_id(&self.settings.take_over.instance)),

@@ -15,6 +15,7 @@ use super::error::SourceError;
 use super::policy::StartFrom;
 use super::takeover::TakeOver;
 use super::worker::Assignment;
+use crate::client::CoordinatorWatch;
 use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};
 use crate::eos::Snapshot;
 use crate::record::TopicPartition;
@@ -37,6 +38,8 @@ pub(crate) struct PrepareSettings {
     pub(crate) start_from: StartFrom,
     pub(crate) take_over: TakeOver,
     pub(crate) clients: Clients,
+    /// Shared with the producers.
+    pub(crate) coordinator: CoordinatorWatch,
 }
 
 /// Clients that are connected already: connecting takes as long as the questions.

@@ -12,6 +12,7 @@ use super::running::{RunningSource, SharedState};
 use super::shared::NothingMissing;
 use super::takeover::{TakeOver, transactional_id};
 use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
+use crate::client::CoordinatorWatch;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
 use crate::handler::EventSource;
 
@@ -35,12 +36,14 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let (ready, started) = std::sync::mpsc::channel();
         let (user, commands) = tokio::sync::mpsc::unbounded_channel();
         let state = SharedState::default();
+        let coordinator = CoordinatorWatch::default();
         let mut mailboxes = Vec::new();
         let mut workers = Vec::new();
         for index in 0..settings.workers {
             let (mailbox, inbox) = Mailbox::new();
             mailboxes.push(mailbox.clone());
-            workers.push((settings.worker(index, reports.clone(), &mailbox), mailbox, inbox));
+            let parts = settings.worker(index, reports.clone(), &mailbox, &coordinator);
+            workers.push((parts, mailbox, inbox));
         }
         let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
         let shared = state.clone();
@@ -54,7 +57,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                             let threads = start_workers::<A>(workers)?;
                             let _ = ready.send(Ok(partitions));
                             let control = Control::new(
-                                &settings.prepare_settings(),
+                                &settings.prepare_settings(coordinator),
                                 settings.leave_timeout,
                                 handles,
                                 shared,
@@ -90,14 +93,15 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         index: usize,
         reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
         mailbox: &Mailbox<ToWorker<A::Store, RdTxnProducer>>,
+        coordinator: &CoordinatorWatch,
     ) -> WorkerParts<A, RdTxnProducer, RdFetcher> {
         let instance = self.instance_name();
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
         let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
-        let application = group.clone();
+        let (application, coordinator) = (group.clone(), coordinator.clone());
         let make_producer = move |slot: usize| {
             let id = transactional_id(&application, &instance, index * pool_size + slot);
-            RdTxnProducer::new(&cluster, &id, timeout)
+            RdTxnProducer::new(&cluster, &id, timeout, coordinator.clone())
         };
         let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
         let make_fetcher = move |reads| {
@@ -120,7 +124,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         }
     }
 
-    fn prepare_settings(&self) -> PrepareSettings {
+    fn prepare_settings(&self, coordinator: CoordinatorWatch) -> PrepareSettings {
         PrepareSettings {
             endpoint: self.endpoint(),
             group: self.group.group_id.clone(),
@@ -129,6 +133,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             start_from: self.start_from,
             take_over: self.take_over(),
             clients: Clients::default(),
+            coordinator,
         }
     }
 }

@@ -9,11 +9,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::calls::{Call, CallThread};
+use super::calls::{Call, CallThread, outdated};
 use super::context::Context;
 use super::ffi::{self, RdError};
 use super::{base_config, creation_error, headers, millis};
-use crate::client::{ClusterConfig, OffsetToCommit, SendError, TxnProducer};
+use crate::client::{ClusterConfig, CoordinatorWatch, OffsetToCommit, SendError, TxnProducer};
 use crate::error::{Disposition, TxnError, TxnStep, disposition};
 use crate::group::Generation;
 use crate::record::OutputRef;
@@ -35,7 +35,7 @@ pub struct RdTxnProducer {
 }
 
 impl RdTxnProducer {
-    /// A producer, not initialised yet.
+    /// A producer, not initialised yet. `coordinator` is what the group's member knows of it.
     ///
     /// # Errors
     /// If a property is not librdkafka's, or has a value that it can't have.
@@ -43,6 +43,7 @@ impl RdTxnProducer {
         cluster: &ClusterConfig,
         transactional_id: &str,
         transaction_timeout: Duration,
+        coordinator: CoordinatorWatch,
     ) -> Result<Self, TxnError> {
         let failed = |message| TxnError {
             step: TxnStep::Init,
@@ -73,7 +74,7 @@ impl RdTxnProducer {
             }
             Call::Abort => sends.abort_transaction(timeout).map_err(|error| detail(&error)),
         };
-        let calls = CallThread::spawn(make)
+        let calls = CallThread::spawn(coordinator, make)
             .map_err(|error| failed(format!("no thread for the calls: {error}")))?;
         Ok(Self { transactional_id: transactional_id.to_owned(), calls, producer })
     }
@@ -206,6 +207,9 @@ impl TxnProducer for RdTxnProducer {
             }
             if empty && self.producer.in_flight_count() == 0 {
                 return Ok(());
+            }
+            if self.calls.is_outdated() {
+                return Err(self.error(TxnStep::SendOffsets, outdated()));
             }
             if Instant::now() >= deadline {
                 let error = RdError {

@@ -1,7 +1,7 @@
 //! The group's requests on the wire.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -18,13 +18,16 @@ use super::consumer_protocol::{
     VERSION, decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
 use super::security::{Endpoint, Security};
+use crate::client::CoordinatorWatch;
 use crate::group::assignor::{Assignment, Subscription};
 use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport};
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// What a JoinGroup may take beyond the rebalance timeout.
 const JOIN_SLACK: Duration = Duration::from_secs(5);
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
 
 /// Sends the member's requests to the coordinator.
 #[derive(Debug)]
@@ -36,6 +39,9 @@ pub struct WireTransport {
     /// Taken out for each call, and put back after its reply: a call that was given up in the
     /// middle takes its connection with it.
     coordinator: Option<Connection>,
+    /// True from when the coordinator is looked up until it answers.
+    is_new: bool,
+    watch: CoordinatorWatch,
 }
 
 impl WireTransport {
@@ -47,7 +53,15 @@ impl WireTransport {
             client_id: CLIENT_SOFTWARE.to_owned(),
             address: None,
             coordinator: None,
+            is_new: false,
+            watch: CoordinatorWatch::default(),
         }
+    }
+
+    /// Notes in `watch` when a coordinator that was looked up answers.
+    #[must_use]
+    pub fn watched(self, watch: CoordinatorWatch) -> Self {
+        Self { watch, ..self }
     }
 
     /// The name under which the other members see this one.
@@ -166,9 +180,37 @@ impl WireTransport {
     }
 }
 
+/// Returns the error code of a coordinator's reply.
+const fn coordinator_code(reply: &GroupReply) -> Option<i16> {
+    match reply {
+        GroupReply::Joined { code, .. }
+        | GroupReply::Synced { code, .. }
+        | GroupReply::Heartbeat { code }
+        | GroupReply::Left { code } => Some(*code),
+        GroupReply::Coordinator | GroupReply::Partitions { .. } | GroupReply::Refused { .. } => {
+            None
+        }
+    }
+}
+
+/// Returns true if the reply is that of the group's coordinator: one that knows the group.
+fn is_coordinators(reply: &GroupReply) -> bool {
+    let not_yet = [COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR];
+    coordinator_code(reply).is_some_and(|code| !not_yet.contains(&code))
+}
+
 impl GroupTransport for WireTransport {
     async fn call(&mut self, request: GroupRequest) -> Result<GroupReply, String> {
         let reply = self.try_call(request).await;
+        match &reply {
+            Ok(GroupReply::Coordinator) => self.is_new = true,
+            Ok(reply) if self.is_new && is_coordinators(reply) => {
+                self.is_new = false;
+                let address = self.address.as_deref().unwrap_or_default();
+                self.watch.note_answer(Instant::now(), address);
+            }
+            _ => {}
+        }
         reply.or_else(|error| match error.code() {
             Some(code) => Ok(GroupReply::Refused { code }),
             None => {
@@ -197,4 +239,20 @@ fn join_request(join: &crate::group::JoinRequest) -> JoinGroupRequest {
         .with_group_instance_id(join.instance_id.as_deref().map(text))
         .with_protocol_type(text(PROTOCOL_TYPE))
         .with_protocols(join.protocols.iter().map(protocol).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_does_not_know_the_group_yet_has_not_answered() {
+        assert!(is_coordinators(&GroupReply::Heartbeat { code: 0 }));
+        assert!(is_coordinators(&GroupReply::Heartbeat { code: 27 }), "a rebalance");
+        for code in [COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR] {
+            assert!(!is_coordinators(&GroupReply::Heartbeat { code }));
+            assert!(!is_coordinators(&GroupReply::Refused { code }));
+        }
+        assert!(!is_coordinators(&GroupReply::Coordinator), "any broker says so");
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::client::CoordinatorWatch;
 use crate::client::wire::Endpoint;
 use crate::runtime::StartFrom;
 use crate::runtime::prepare::Clients;
@@ -63,6 +64,7 @@ impl Bench {
             start_from: StartFrom::default(),
             take_over,
             clients: Clients::default(),
+            coordinator: CoordinatorWatch::default(),
         };
         let words: Arc<Mutex<Vec<String>>> = Arc::default();
         let said = Arc::clone(&words);
