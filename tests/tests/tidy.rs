@@ -72,9 +72,39 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The code of a file without its unit tests.
-fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or(text)
+/// Returns the lines of a file that are not part of an item under `#[cfg(test)]`. An item ends with
+/// the brace in the column where it begins, as rustfmt writes it, or with a semicolon.
+fn code(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            code += line;
+            code.push('\n');
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let is_end = |line: &str| {
+            let rest = line.strip_prefix(indent).unwrap_or("");
+            let begins = !rest.starts_with([' ', '#']);
+            begins && (rest.ends_with([';', ',']) || rest.ends_with('}'))
+        };
+        for line in lines.by_ref() {
+            if is_end(line) {
+                break;
+            }
+        }
+    }
+    code
+}
+
+#[test]
+fn only_test_items_are_left_out_of_the_code() {
+    let function =
+        "    #[cfg(test)]\n    #[must_use]\n    fn c() {\n        if d {\n        }\n    }\n";
+    let module = "#[cfg(test)]\nmod f {\n    fn g() {}\n}\n";
+    let text = format!("a\n#[cfg(test)]\nmod tests;\nb\n{function}    e;\n{module}h\n");
+    assert_eq!(code(&text), "a\nb\n    e;\nh\n");
 }
 
 fn check(rule: impl Fn(&str, &str) -> Vec<String>) {
@@ -170,26 +200,55 @@ fn unsafe_stays_in_its_room() {
     });
 }
 
+/// The rooms whose modules promise guarantees, and how many each promises.
+const GUARANTEES: [(&str, usize); 3] = [("EOS", 7), ("GRP", 4), ("BRK", 6)];
+
+/// Returns the lines that are neither a comment nor documentation.
+fn statements(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// A guarantee has one place that promises it, a test whose name begins with it (`brk1_..`; several
+/// may stand in front of one name), and a check whose message names it.
 #[test]
-fn every_guarantee_has_a_test() {
+fn every_guarantee_has_a_test_and_a_check() {
     let sources = sources();
-    let promised = sources.iter().filter(|(name, _)| name.ends_with("mod.rs"));
-    for room in ["EOS", "GRP"] {
-        for number in 1..=7 {
-            let id = format!("**{room}-{number}**");
-            if !promised.clone().any(|(_, text)| text.contains(&id)) {
-                continue;
+    let own = file!().rsplit('/').next().expect("a file's name");
+    let others: Vec<_> = sources.iter().filter(|(name, _)| !name.ends_with(own)).collect();
+    let mut missing = Vec::new();
+    for (room, count) in GUARANTEES {
+        for number in 1..=count {
+            let id = format!("{room}-{number}");
+            let promise = format!("**{id}**");
+            let promised = others.iter().filter(|(_, text)| text.contains(&promise)).count();
+            if promised != 1 {
+                missing.push(format!("{id}: {promised} promises, and there should be one"));
             }
-            let test = format!("{}{number}", room.to_lowercase());
-            let test = (test.clone(), format!("{}_{number}", room.to_lowercase()));
-            let tested = sources.iter().any(|(_, text)| {
-                let is_test = text.contains("#[test]");
-                let named = [format!("fn {}", test.0), test.1.clone(), format!("{room}-{number}")];
-                is_test && named.iter().any(|name| text.contains(name))
+            let word = id.to_lowercase().replace('-', "");
+            let is_named = |line: &str| {
+                let name = line.trim_start().strip_prefix("fn ").and_then(|l| l.split('(').next());
+                name.is_some_and(|name| name.split('_').any(|part| part == word))
+            };
+            let tested = others.iter().any(|(_, text)| {
+                let lines: Vec<&str> = text.lines().collect();
+                let marked = |line: &str| line.trim_start().starts_with("#[");
+                (1..lines.len()).any(|at| is_named(lines[at]) && marked(lines[at - 1]))
             });
-            assert!(tested, "{id} is in no test");
+            if !tested {
+                missing.push(format!("{id}: no test's name begins with `{word}_`"));
+            }
+            let checked = others
+                .iter()
+                .any(|(_, text)| statements(text).any(|line| line.contains(&format!("\"{id}"))));
+            if !checked {
+                missing.push(format!("{id}: no assertion's message begins with it"));
+            }
         }
+        let beyond = format!("**{room}-{}**", count + 1);
+        let more = others.iter().any(|(_, text)| text.contains(&beyond));
+        assert!(!more, "{beyond} is promised: count it in GUARANTEES");
     }
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
 
 #[test]

@@ -327,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn brk1_a_batch_begins_where_the_one_before_it_ended() {
+        let mut log = PartitionLog::default();
+        assert_eq!(append(&mut log, &header((1, 0), 0, 3)), Ok(0));
+        assert_eq!(append(&mut log, &header((2, 0), 0, 2)), Ok(3));
+        let gap = append(&mut log, &header((2, 0), 5, 1));
+        assert_eq!(gap, Err(codes::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        log.end_transaction((2, 0), true, 0);
+        assert_eq!(append(&mut log, &header((1, 0), 3, 1)), Ok(6), "a marker takes one offset");
+        assert_eq!(append(&mut log, &header((1, 0), 3, 1)), Ok(6), "a repetition takes none");
+        assert_eq!(log.end(), 7, "a refused batch takes none");
+        log.check_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "BRK-1")]
+    fn brk1_a_gap_between_batches_is_found_out() {
+        let mut log = PartitionLog::default();
+        for sequence in 0..3 {
+            append(&mut log, &header((1, 0), sequence, 1)).unwrap();
+        }
+        log.check_invariants();
+        log.batches.remove(1);
+        log.check_invariants();
+    }
+
+    #[test]
     fn brk2_the_oldest_open_transaction_holds_what_is_stable() {
         let mut log = PartitionLog::default();
         append(&mut log, &header((1, 0), 0, 3)).unwrap();

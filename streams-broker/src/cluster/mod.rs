@@ -418,7 +418,13 @@ impl Cluster {
         for log in self.topics.values().flat_map(|topic| &topic.partitions) {
             log.check_invariants();
         }
-        self.groups.values().for_each(Group::check_invariants);
+        for (name, group) in &self.groups {
+            group.check_invariants();
+            for producer in group.offsets.pending.keys() {
+                let is_open = self.transactions.is_open_for_group(*producer, name);
+                assert!(is_open, "BRK-5: a transaction that has ended leaves no pending offset");
+            }
+        }
         self.transactions.check_invariants();
     }
 }

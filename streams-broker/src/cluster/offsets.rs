@@ -56,6 +56,18 @@ impl Offsets {
         self.pending.retain(|_, offsets| !offsets.is_empty());
     }
 
+    /// Checks what must always hold.
+    ///
+    /// # Panics
+    /// If something doesn't.
+    pub(super) fn check_invariants(&self) {
+        for (place, pending) in self.pending.values().flatten() {
+            let committed = self.committed.get(place).map(|offset| offset.request);
+            let is_visible = committed == Some(pending.request);
+            assert!(!is_visible, "BRK-5: an offset is committed before its transaction");
+        }
+    }
+
     /// The partitions with a committed offset, by topic.
     pub(super) fn committed_places(&self) -> Vec<(TopicName, Vec<i32>)> {
         let mut places: Vec<(TopicName, Vec<i32>)> = Vec::new();
@@ -69,5 +81,24 @@ impl Offsets {
             }
         }
         places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offset(request: u64) -> Offset {
+        Offset { offset: 5, leader_epoch: -1, metadata: None, request }
+    }
+
+    #[test]
+    #[should_panic(expected = "BRK-5")]
+    fn brk5_an_offset_that_is_committed_before_its_transaction_is_found_out() {
+        let (mut offsets, place) = (Offsets::default(), ("t".to_owned(), 0));
+        offsets.pending.entry(1).or_default().insert(place.clone(), offset(2));
+        offsets.check_invariants();
+        offsets.commit(place, offset(2));
+        offsets.check_invariants();
     }
 }

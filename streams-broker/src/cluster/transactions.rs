@@ -282,6 +282,12 @@ impl Transactions {
         if added { Ok(()) } else { Err(codes::TRANSACTION_ABORTABLE) }
     }
 
+    /// Returns true if the producer's transaction has not ended and includes the group.
+    pub(super) fn is_open_for_group(&self, producer_id: i64, group: &str) -> bool {
+        let of_producer = self.by_id.values().filter(|txn| txn.producer_id == producer_id);
+        of_producer.into_iter().any(|txn| txn.deadline().is_some() && txn.groups.contains(group))
+    }
+
     pub(super) fn check_invariants(&self) {
         for (id, txn) in &self.by_id {
             let timed = txn.deadline().is_some();

@@ -137,7 +137,8 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
             _ => task = restored(&changelog),
         }
         if counts(&task) != expected {
-            return Err(format!("the store has {:?}, not {expected:?}", counts(&task)));
+            let found = counts(&task);
+            return Err(format!("EOS-4: the store has {found:?}, not {expected:?}"));
         }
     }
     match counts(&restored(&changelog)) {

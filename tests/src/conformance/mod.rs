@@ -1,10 +1,10 @@
 //! Conformance: named cases that talk to a broker, and what they saw, line by line.
 //!
-//! Apache Kafka is the truth: `tests/conformance/kafka-4.4.txt` is what its newest version said, and
-//! older versions have a transcript of their own. [`OLDER`] gives a reason for each case in which an
-//! older version differs. Lines hold offsets, error codes by name, placeholders for ids; nothing
-//! random and no times. Each case has topics, groups and transactional ids of its own, so that cases
-//! run side by side.
+//! Apache Kafka is the truth: `tests/conformance/kafka-4.4.txt` is what its newest version said,
+//! and older versions have a transcript of their own. [`OLDER`] gives a reason for each case in
+//! which an older version differs. Lines hold offsets, error codes by name, placeholders for ids;
+//! nothing random and no times. Each case has topics, groups and transactional ids of its own, so
+//! that cases run side by side.
 
 mod admin;
 mod batches;

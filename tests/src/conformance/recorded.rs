@@ -84,8 +84,9 @@ pub const OLDER: &[Older] = &[
     },
     Older {
         version: "3.9.1",
-        why: "4.0 has a new group coordinator (KIP-848): in an empty group it checks the generation \
-              before the member, and OffsetFetch answers a partition that it names twice twice",
+        why: "4.0 has a new group coordinator (KIP-848): in an empty group it checks the \
+              generation before the member, and OffsetFetch answers twice for a partition that is \
+              named twice",
         cases: &["offsets::of_no_partitions", "txn_offsets::of_an_unknown_member"],
     },
     Older {

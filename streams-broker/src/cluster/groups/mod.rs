@@ -311,6 +311,7 @@ impl Group {
         if self.state == GroupState::Empty {
             assert!(self.members.is_empty(), "an empty group has no members");
         }
+        self.offsets.check_invariants();
     }
 }
 

@@ -364,7 +364,7 @@ fn run(seed: u64, planted: Planted, crashes: bool) -> Result<(), String> {
 /// EOS-1, EOS-2, EOS-3, EOS-4 and EOS-7, through aborts, recoveries, lost replies and late
 /// completions.
 #[test]
-fn eos_1_2_3_4_hold_through_random_failures() {
+fn eos1_eos2_eos3_eos4_eos7_hold_through_random_failures() {
     for seed in 1..400 {
         run(seed, Planted::Nothing, false).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
@@ -500,7 +500,8 @@ fn eos5_a_fenced_producer_commits_nothing() {
     let disposition = Disposition::Fenced;
     pool.handle(now, Event::Failed { txn: TxnSeq(0), disposition });
     pool.advance(now, false);
-    assert_eq!(commands(&mut pool), [Command::Stop { reason: StopReason::Fenced }]);
+    let stop = [Command::Stop { reason: StopReason::Fenced }];
+    assert_eq!(commands(&mut pool), stop, "EOS-5: nothing is committed");
     assert_eq!(pool.offer(now), Offer::Full);
 }
 
@@ -515,7 +516,7 @@ fn eos6_a_closed_partition_is_drained_when_its_last_transaction_is_committed() {
     pool.handle(now, Event::Flushed { txn });
     pool.advance(now, false);
     let drained = Command::Drained { partition: PartitionId(0) };
-    assert!(!commands(&mut pool).contains(&drained), "it is not committed yet");
+    assert!(!commands(&mut pool).contains(&drained), "EOS-6: it is not committed yet");
     assert_eq!(pool.deliver(PartitionId(0), 1), Delivery::Stale, "nothing more is begun");
     pool.handle(now, Event::Committed { txn });
     pool.advance(now, false);

@@ -83,9 +83,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
         }
         self.slots.iter_mut().for_each(Slot::join);
-        for closing in self.closing.drain(..) {
-            let _ = closing.join();
-        }
+        self.closer.wait();
         (self.parts.report)(FromWorker::Ended(self.parts.index));
     }
 }

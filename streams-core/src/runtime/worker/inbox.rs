@@ -231,7 +231,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.parts.callbacks.revoked(task.topic_partition());
             }
             // A store of 130,000 rows takes up to 100 ms.
-            self.drop_beside(task);
+            self.closer.drop(task);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here is shared or locked. [`Worker::step`] does what there is to do and says when to
 //! come again; it reads no clock of its own and never waits. `driver` is the thread around it.
 
+mod closer;
 mod commands;
 #[cfg(test)]
 mod completer_tests;
@@ -20,9 +21,9 @@ mod warm;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::closer::Closer;
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
 use super::callbacks::Callbacks;
@@ -163,8 +164,7 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     fetcher: F,
     /// Reads the changelog; made when it is needed, gone when it isn't.
     restorer: Option<F>,
-    /// Threads that close those that were.
-    closing: Vec<JoinHandle<()>>,
+    closer: Closer,
     pool: Pool,
     slots: Vec<Slot<P>>,
     /// By the partition's number: a source has one topic.
@@ -232,7 +232,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             inbox,
             fetcher,
             restorer: None,
-            closing: Vec::new(),
+            closer: Closer::default(),
             slots,
             tasks: BTreeMap::new(),
             generation: None,

@@ -11,8 +11,6 @@ use crate::runtime::error::SourceError;
 use crate::store::{Change, StateStore};
 use crate::task::{Task, TaskState};
 
-/// So many threads drop what takes long; what comes beyond that is dropped by the worker.
-const CLOSING_MAX: usize = 8;
 /// So many changelog records are applied before the mailbox is looked at again.
 const RECORDS_PER_ROUND: usize = 4_096;
 /// The same, while there are events to process: they wait for a fraction of a millisecond.
@@ -47,18 +45,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Closing a client takes about 100 ms, which nobody's events wait for.
     fn close_restorer(&mut self) {
         if let Some(restorer) = self.restorer.take() {
-            self.drop_beside(restorer);
-        }
-    }
-
-    /// Drops what takes long to drop, on a thread of its own.
-    pub(super) fn drop_beside(&mut self, what: impl Send + 'static) {
-        self.closing.retain(|closing| !closing.is_finished());
-        if self.closing.len() < CLOSING_MAX {
-            let name = "streams-close".to_owned();
-            // Without a thread it is dropped here.
-            let thread = std::thread::Builder::new().name(name).spawn(move || drop(what));
-            self.closing.extend(thread);
+            self.closer.drop(restorer);
         }
     }
 
