@@ -1,14 +1,18 @@
 //! The broker under a test: the embedded one, or real Apache Kafka.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use streams_broker::{Broker, Fault};
 
 use crate::kafka::Kafka;
+
+/// The longest time from the creation of a topic until its partitions have leaders.
+const CREATED_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
 
 /// A broker that tests run against.
 #[derive(Debug)]
@@ -50,10 +54,10 @@ impl TestBroker {
         Ok(())
     }
 
-    /// Makes topics.
+    /// Creates topics.
     ///
     /// # Errors
-    /// If one can't be made.
+    /// As [`create_topics`].
     pub fn create_topics(&self, topics: &[(&str, i32)]) -> Result<()> {
         create_topics(&self.bootstrap(), topics)
     }
@@ -75,10 +79,11 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes topics at `bootstrap`.
+/// Creates topics at `bootstrap`, and waits until each partition has a leader there: a broker
+/// answers CreateTopics before it knows the topic itself.
 ///
 /// # Errors
-/// If one can't be made.
+/// If the broker refuses one, or one has no leaders after [`CREATED_WITHIN`].
 pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
     create_replicated_topics(bootstrap, topics, 1)
 }
@@ -86,7 +91,7 @@ pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
 /// Makes topics with so many replicas at `bootstrap`.
 ///
 /// # Errors
-/// If one can't be made.
+/// As [`create_topics`].
 pub fn create_replicated_topics(
     bootstrap: &str,
     topics: &[(&str, i32)],
@@ -95,13 +100,27 @@ pub fn create_replicated_topics(
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
     let replicated = || TopicReplication::Fixed(replicas);
-    let topics: Vec<NewTopic<'_>> =
+    let new: Vec<NewTopic<'_>> =
         topics.iter().map(|(n, p)| NewTopic::new(n, *p, replicated())).collect();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let results = runtime.block_on(admin.create_topics(&topics, &options))?;
+    let results = runtime.block_on(admin.create_topics(&new, &options))?;
     for result in results {
         result.map_err(|(name, code)| anyhow!("creating topic {name}: {code}"))?;
+    }
+    let deadline = Instant::now() + CREATED_WITHIN;
+    for (name, partitions) in topics {
+        let wanted = usize::try_from(*partitions)?;
+        let led = || {
+            let metadata = admin.inner().fetch_metadata(Some(name), Duration::from_secs(1)).ok()?;
+            let topic = metadata.topics().first()?;
+            Some(topic.partitions().iter().filter(|partition| partition.leader() >= 0).count())
+        };
+        while led().unwrap_or(0) < wanted {
+            let what = "has no leaders";
+            ensure!(Instant::now() < deadline, "{name} {what} after {CREATED_WITHIN:?}");
+            std::thread::sleep(POLL);
+        }
     }
     Ok(())
 }

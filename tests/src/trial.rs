@@ -1,6 +1,17 @@
-//! Tests that need what a machine may lack: there they are ignored by name, with the reason.
+//! Tests that need what a machine may lack: there they are ignored by name, with the reason. Each
+//! reports how long it took.
+
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
+
+/// Set to 1, it lets tests run their long rounds.
+pub const LONG: &str = "STREAMS_LONG_TESTS";
+
+/// Returns true if tests run their long rounds.
+pub fn runs_long_rounds() -> bool {
+    is_required(LONG)
+}
 
 /// Whether a variable of the environment turns such a skip into a failure.
 pub fn is_required(variable: &str) -> bool {
@@ -24,8 +35,11 @@ pub fn trial(
             eprintln!("skipped: {name}: {reason}");
             Trial::test(name, || Ok(())).with_ignored_flag(true)
         }
-        None => Trial::test(name, move || {
-            body(&prefix).map_err(|error| Failed::from(format!("{error:#}")))
+        None => Trial::test(name.clone(), move || {
+            let started = Instant::now();
+            let ended = body(&prefix).map_err(|error| Failed::from(format!("{error:#}")));
+            eprintln!("time: {:.1} s {name}", started.elapsed().as_secs_f64());
+            ended
         }),
     }
 }

@@ -9,7 +9,8 @@ use streams_tests::kafka::Kafka;
 use streams_tests::proxy::{Lost, ProxyFault};
 use streams_tests::workload::Workload;
 
-use super::running_totals::Setting;
+use super::group::await_active;
+use super::running_totals::{Setting, rate};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -51,7 +52,7 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
     let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 9 };
     let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
-    std::thread::sleep(Duration::from_millis(2_000));
+    await_active(&program, 8)?;
     for api in STEPS {
         for lost in [Lost::Request, Lost::Reply] {
             proxy.inject(ProxyFault { api, skip: 3, lost });
@@ -71,10 +72,11 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
 pub(crate) fn kafka_restarts() -> Result<()> {
     let broker = TestBroker::Kafka(Kafka::start()?);
     let setting = Setting::new(&broker, "restart")?;
-    let workload = Workload { records: 16_000, ids: 200, rate: 1_000, seed: 19 };
+    let workload = Workload { records: 16 * rate(), ids: 200, rate: rate(), seed: 19 };
     let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
-    std::thread::sleep(Duration::from_millis(4_000));
+    await_active(&program, 8)?;
+    std::thread::sleep(Duration::from_millis(1_000));
     let TestBroker::Kafka(mut kafka) = broker else {
         unreachable!("it was made so");
     };
@@ -87,7 +89,7 @@ pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
     let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 5 };
     let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
-    std::thread::sleep(Duration::from_millis(1_500));
+    await_active(&program, 8)?;
     for (api, kind) in FAULTS {
         broker.inject(Fault { api, skip: 3, times: 1, kind })?;
         std::thread::sleep(Duration::from_millis(400));

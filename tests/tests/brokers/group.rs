@@ -7,9 +7,10 @@ use streams_tests::broker::TestBroker;
 use streams_tests::observer::{Observer, Seen, longest_by_partition};
 use streams_tests::oracle::check_totals;
 use streams_tests::process::Program;
+use streams_tests::trial::runs_long_rounds;
 use streams_tests::workload::{Random, Workload, now_us};
 
-use super::running_totals::{Setting, seed};
+use super::running_totals::{Setting, rate, seed};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Members are expelled after this time without a heartbeat.
@@ -29,7 +30,7 @@ struct Run {
 impl Run {
     fn start(broker: &TestBroker, prefix: &str, seconds: u64) -> Result<Self> {
         let setting = Setting::new(broker, prefix)?;
-        let workload = Workload { records: seconds * 1_000, ids: 200, rate: 1_000, seed: seed() };
+        let workload = Workload { records: seconds * rate(), ids: 200, rate: rate(), seed: seed() };
         let observer = Observer::start(&setting.bootstrap, &setting.topic("out"))?;
         Ok(Self { setting, workload, observer, sender: None })
     }
@@ -50,9 +51,10 @@ impl Run {
         self.setting.start_with(&arguments)
     }
 
-    /// Waits until `updates` more are through.
-    fn go_on(&self, updates: usize) -> Result<()> {
+    /// Waits until the updates of so many seconds more are through.
+    fn go_on(&self, seconds: u64) -> Result<()> {
         let all = usize::try_from(self.workload.records)?;
+        let updates = usize::try_from(seconds * self.workload.rate)?;
         self.observer.wait_for((self.observer.count() + updates).min(all), PATIENCE)
     }
 
@@ -89,7 +91,7 @@ pub(crate) fn crash(broker: &TestBroker, prefix: &str) -> Result<()> {
     let mut run = Run::start(broker, prefix, 20)?;
     let mut members = vec![run.member()?, run.member()?, run.member()?];
     run.send();
-    run.go_on(6_000)?;
+    run.go_on(6)?;
     let killed_us = now_us();
     members.remove(0).kill()?;
     let seen = run.finish(members)?;
@@ -105,10 +107,10 @@ pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
     run.send();
     for _ in 0..2 {
         let mut member = run.named("a", &["--pool-size", "6"])?;
-        run.go_on(2_000)?;
+        run.go_on(2)?;
         member.kill()?;
         let mut member = run.named("a", &["--pool-size", "2"])?;
-        run.go_on(1_000)?;
+        run.go_on(1)?;
         member.kill()?;
     }
     let member = run.named("a", &["--pool-size", "2"])?;
@@ -135,13 +137,13 @@ pub(crate) fn three_and_back(broker: &TestBroker, prefix: &str) -> Result<()> {
     let mut run = Run::start(broker, prefix, 30)?;
     let mut first = run.member()?;
     run.send();
-    run.go_on(3_000)?;
+    run.go_on(3)?;
     let moving_us = now_us();
     let second = run.member()?;
     await_active(&second, 4)?;
     let third = run.member()?;
     await_active(&third, 2)?;
-    run.go_on(1_000)?;
+    run.go_on(1)?;
     first.stop(PATIENCE).with_context(|| first.stderr())?;
     let mut second = second;
     second.stop(PATIENCE).with_context(|| second.stderr())?;
@@ -159,10 +161,10 @@ pub(crate) fn standby(broker: &TestBroker, prefix: &str) -> Result<()> {
     let member = || run.setting.start_with(&["--session-timeout", "3s", "--standby", "1"]);
     let mut members = vec![member()?, member()?, member()?];
     run.send();
-    run.go_on(8_000)?;
+    run.go_on(8)?;
     let killed_us = now_us();
     members.remove(0).kill()?;
-    run.go_on(6_000)?;
+    run.go_on(6)?;
     let warm = |member: &Program| member.stderr().contains("the warm copy is ours");
     ensure!(members.iter().any(warm), "nobody took over from a warm copy");
     let longest = longest(&run.finish(members)?, killed_us - 1_000_000);
@@ -177,13 +179,13 @@ pub(crate) fn retired(broker: &TestBroker, prefix: &str) -> Result<()> {
     let arguments = ["--session-timeout", "3s", "--standby", "1"];
     let first = run.setting.start_with(&arguments)?;
     run.send();
-    run.go_on(3_000)?;
+    run.go_on(3)?;
     let mut second = run.setting.start_with(&arguments)?;
     await_active(&second, 4)?;
-    run.go_on(3_000)?;
+    run.go_on(3)?;
     let killed_us = now_us();
     second.kill()?;
-    run.go_on(6_000)?;
+    run.go_on(6)?;
     let log = first.stderr();
     let count = |text: &str| log.matches(text).count();
     let (retired, taken, new) =
@@ -202,12 +204,12 @@ pub(crate) fn rolling_restart(broker: &TestBroker, prefix: &str) -> Result<()> {
     let mut members =
         names.map(|name| run.named(name, &[])).into_iter().collect::<Result<Vec<_>>>()?;
     run.send();
-    run.go_on(3_000)?;
+    run.go_on(3)?;
     let begin_us = now_us();
     for (place, name) in names.into_iter().enumerate() {
         members[place].stop(PATIENCE).with_context(|| members[place].stderr())?;
         members[place] = run.named(name, &[])?;
-        run.go_on(1_000)?;
+        run.go_on(1)?;
     }
     let longest = longest(&run.finish(members)?, begin_us);
     eprintln!("the longest pause of a rolling restart: {longest:?}");
@@ -215,19 +217,19 @@ pub(crate) fn rolling_restart(broker: &TestBroker, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rounds of the test below.
+/// Sets the rounds of the test below; without it there is one, or three if long rounds run.
 const ZOMBIE_ROUNDS: &str = "STREAMS_ZOMBIE_ROUNDS";
 
 /// EOS-7: one of three is stopped for twice its session, at a random point, and goes on.
 pub(crate) fn zombies(broker: &TestBroker, prefix: &str) -> Result<()> {
     let rounds = std::env::var(ZOMBIE_ROUNDS).ok().and_then(|rounds| rounds.parse().ok());
-    let rounds: u64 = rounds.unwrap_or(2);
+    let rounds: u64 = rounds.unwrap_or(if runs_long_rounds() { 3 } else { 1 });
     let mut run = Run::start(broker, prefix, 6 + 12 * rounds)?;
     let members = vec![run.member()?, run.member()?, run.member()?];
     let joins = |member: &Program| member.stderr().matches(" joined generation=").count();
     let mut random = Random::new(seed());
     run.send();
-    run.go_on(2_000)?;
+    run.go_on(2)?;
     for _ in 0..rounds {
         std::thread::sleep(Duration::from_millis(random.below(1_000)));
         let member = &members[usize::try_from(random.below(3))?];
@@ -240,7 +242,7 @@ pub(crate) fn zombies(broker: &TestBroker, prefix: &str) -> Result<()> {
             ensure!(Instant::now() < deadline, "it does not come back: {}", member.stderr());
             std::thread::sleep(Duration::from_millis(50));
         }
-        run.go_on(1_000)?;
+        run.go_on(1)?;
     }
     run.finish(members)?;
     Ok(())

@@ -9,7 +9,7 @@ use streams_tests::process::Program;
 use streams_tests::workload::Workload;
 
 use super::group::await_active;
-use super::running_totals::{Setting, seed};
+use super::running_totals::{Setting, rate, seed};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a test.
@@ -26,7 +26,7 @@ fn stuck(
     then: impl FnOnce(&mut Program) -> Result<()>,
 ) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
-    let workload = Workload { records: 12_000, ids: 200, rate: 1_000, seed: seed() };
+    let workload = Workload { records: 12 * rate(), ids: 200, rate: rate(), seed: seed() };
     let sender = setting.send(&workload);
     let arguments = ["--session-timeout", SESSION, "--leave-timeout", leave_timeout];
     let mut first = setting.start_with(&arguments)?;

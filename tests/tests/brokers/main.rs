@@ -31,28 +31,32 @@ enum Needs {
 
 type Body = fn(&TestBroker, &str) -> anyhow::Result<()>;
 
+/// Most tests wait most of the time: for the load, for sessions that end, for Java.
+const THREADS: usize = 5;
+
+/// The longest first, so that none of them is left alone at the end.
 const TESTS: &[(&str, Needs, Body)] = &[
-    ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
-    ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
-    ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
-    ("a_restart_restores_the_store", Needs::Nothing, running_totals::restart),
-    ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
-    ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
-    ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
-    ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
-    ("a_crash_is_taken_over_without_waiting", Needs::Nothing, group::crash),
+    ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
+    ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
     ("three_members_and_back_to_one", Needs::Nothing, group::three_and_back),
+    ("a_live_group_of_java_moves_here_and_back", Needs::Java, migration::cooperative_sticky),
+    ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
+    ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
+    ("a_crash_is_taken_over_without_waiting", Needs::Nothing, group::crash),
     ("a_crash_is_taken_over_from_a_warm_copy", Needs::Nothing, group::standby),
     ("a_store_that_moved_away_takes_over", Needs::Nothing, group::retired),
-    ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
-    ("zombies_commit_nothing_and_come_back", Needs::Nothing, group::zombies),
-    ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
-    ("a_live_group_of_java_moves_here_and_back", Needs::Java, migration::cooperative_sticky),
-    ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("a_second_signal_ends_a_drain", Needs::Nothing, leave::second_signal),
     ("a_leave_timeout_ends_a_drain", Needs::Nothing, leave::leave_timeout),
     ("s3_each_codec_of_kafka_is_read_and_written", Needs::Nothing, codecs::each),
+    ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
+    ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
+    ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
+    ("a_restart_restores_the_store", Needs::Nothing, running_totals::restart),
+    ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
+    ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
+    ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
+    ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
 ];
 
 fn missing_kcat() -> Option<String> {
@@ -74,7 +78,19 @@ fn main() {
         _ => None,
     };
     let mut trials = Vec::new();
+    let name = "kafka::the_broker_restarts_under_load".to_owned();
+    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::kafka_restarts()));
     for (name, needs, body) in TESTS {
+        if *needs != Needs::Faults {
+            let no_kcat = || no_kcat.clone().filter(|_| *needs == Needs::Kcat);
+            let skip = no_kafka.clone().or_else(no_kcat);
+            let real = real.clone();
+            let name = format!("kafka::{name}");
+            trials.push(trial(name, skip, kafka::REQUIRE, move |topic| match &real {
+                Some(broker) => body(broker, topic),
+                None => anyhow::bail!("Apache Kafka was not started"),
+            }));
+        }
         let skip = match needs {
             Needs::Kcat => no_kcat.clone(),
             Needs::Java => no_kafka.clone(),
@@ -83,29 +99,15 @@ fn main() {
         trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
             body(&TestBroker::embedded()?, topic)
         }));
-        if *needs == Needs::Faults {
-            continue;
-        }
-        let skip = no_kafka.clone().or_else(|| no_kcat.clone().filter(|_| *needs == Needs::Kcat));
-        let real = real.clone();
-        trials.push(trial(
-            format!("kafka::{name}"),
-            skip,
-            kafka::REQUIRE,
-            move |topic| match &real {
-                Some(broker) => body(broker, topic),
-                None => anyhow::bail!("Apache Kafka was not started"),
-            },
-        ));
     }
     let name = "kafka::a_lost_request_and_a_lost_reply_at_each_step".to_owned();
-    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::lost_on_kafka()));
-    let name = "kafka::the_broker_restarts_under_load".to_owned();
-    trials.push(trial(name, no_kafka, kafka::REQUIRE, |_| faults::kafka_restarts()));
+    trials.push(trial(name, no_kafka, kafka::REQUIRE, |_| faults::lost_on_kafka()));
     trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
         running_totals::no_broker().map_err(|error| Failed::from(format!("{error:#}")))
     }));
-    let conclusion = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, trials);
+    let threads = arguments.test_threads.unwrap_or(THREADS);
+    let arguments = Arguments { test_threads: Some(threads), ..arguments };
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // The broker ends before the process does.
     drop(real);
     conclusion.exit();

@@ -5,9 +5,9 @@
 
 mod streams;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
 use streams_tests::broker::{TestBroker, create_topics};
 use streams_tests::clients::{CLIENTS, Client, REQUIRE};
@@ -16,8 +16,11 @@ use streams_tests::trial::trial;
 
 type Body = fn(&Client, &TestBroker, &str) -> Result<()>;
 
-/// Apache Kafka, started by the first test that needs it. All tests run on the main thread, which
-/// it must not outlive and does not.
+/// Most programs wait most of the time; the others are the Java machines that start.
+const THREADS: usize = 4;
+
+/// Apache Kafka, which the first test that needs it starts. The thread that starts Kafka must live
+/// as long as Kafka, so it is one of its own.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Option<Arc<TestBroker>>>>);
 
@@ -27,7 +30,15 @@ impl Shared {
         if let Some(broker) = &*shared {
             return Ok(Arc::clone(broker));
         }
-        Ok(Arc::clone(shared.insert(Arc::new(TestBroker::Kafka(Kafka::start()?)))))
+        let (report, started) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = report.send(Kafka::start());
+            loop {
+                std::thread::park();
+            }
+        });
+        let kafka = started.recv().context("the thread that starts Kafka")??;
+        Ok(Arc::clone(shared.insert(Arc::new(TestBroker::Kafka(kafka)))))
     }
 }
 
@@ -43,10 +54,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let no_kafka = kafka::missing();
     let real = Shared::default();
-    let mut tests: Vec<(&str, &Client, Body)> =
-        CLIENTS.iter().map(|client| (client.name, client, scenario as Body)).collect();
+    // The longest test first.
     let java = Client::named("java").expect("the Java client");
-    tests.push(("kafka_streams_survives_sigkill", java, streams::survives_sigkill));
+    let mut tests: Vec<(&str, &Client, Body)> =
+        vec![("kafka_streams_survives_sigkill", java, streams::survives_sigkill)];
+    tests.extend(CLIENTS.iter().map(|client| (client.name, client, scenario as Body)));
     let mut trials: Vec<Trial> = Vec::new();
     for (name, client, body) in tests {
         let no_client = client.missing();
@@ -60,7 +72,9 @@ fn main() {
             body(client, &*real.broker()?, prefix)
         }));
     }
-    let conclusion = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, trials);
+    let threads = arguments.test_threads.unwrap_or(THREADS);
+    let arguments = Arguments { test_threads: Some(threads), ..arguments };
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // The broker ends before the process does.
     drop(real);
     conclusion.exit();

@@ -14,7 +14,7 @@ use streams_tests::workload::{Workload, now_us};
 
 use self::group::Group;
 use self::other::{Background, Read, Reads};
-use super::running_totals::Setting;
+use super::running_totals::{Setting, rate};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than are sent until the last step is taken.
@@ -41,7 +41,7 @@ pub(crate) fn cooperative_sticky(broker: &TestBroker, prefix: &str) -> Result<()
 /// Both sides know `shared`; among themselves the framework's members use their own.
 fn there_and_back(broker: &TestBroker, prefix: &str, shared: &str, start: Start) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
-    let workload = Workload { records: RECORDS, ids: 200, rate: 1_000, seed: 23 };
+    let workload = Workload { records: RECORDS, ids: 200, rate: rate(), seed: 23 };
     let observer = Observer::start(&setting.bootstrap, &setting.topic("out"))?;
     let (group, reads) = (Group::new(&setting)?, Reads::default());
     let assignors = format!("incr_coop,{shared}");
@@ -61,7 +61,9 @@ fn there_and_back(broker: &TestBroker, prefix: &str, shared: &str, start: Start)
     steps.take("the first other leaves", 2, shared, || one.end())?;
     let mut second = steps.take("our second joins", 3, shared, ours)?;
     steps.take("the second other leaves", 2, "incr_coop", || two.end())?;
-    observer.wait_for(observer.count() + 1_000, PATIENCE).with_context(|| first.stderr())?;
+    observer
+        .wait_for(observer.count() + usize::try_from(rate())?, PATIENCE)
+        .with_context(|| first.stderr())?;
     let three = steps.take("a third other joins", 3, shared, theirs)?;
     steps.take("our first leaves", 2, shared, || first.stop(PATIENCE))?;
     let four = steps.take("a fourth other joins", 3, shared, theirs)?;

@@ -125,10 +125,16 @@ pub(super) fn java(setting: &Setting, reads: &Reads) -> Result<Background> {
         "auto.commit.interval.ms=500",
         "heartbeat.interval.ms=200",
     ];
+    // KIP-1147 renamed the options in 4.2. Kafka prints its warning about an old name among the
+    // records.
+    let (of_consumer, of_formatter) = match kafka::version()? {
+        "3.9.1" | "4.1.0" => ("--consumer-property", "--property"),
+        _ => ("--command-property", "--formatter-property"),
+    };
     let topic = setting.topic("in");
     let mut arguments = vec!["--bootstrap-server", &setting.bootstrap, "--topic", &topic];
-    arguments.extend(["--group", &setting.name, "--property", "print.partition=true"]);
-    arguments.extend(properties.iter().flat_map(|property| ["--consumer-property", *property]));
+    arguments.extend(["--group", &setting.name, of_formatter, "print.partition=true"]);
+    arguments.extend(properties.iter().flat_map(|property| [of_consumer, *property]));
     let mut program = kafka::tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments)?;
     let mut output = Output { file: BufReader::new(program.open_stdout()?), line: String::new() };
     let reads = reads.clone();
