@@ -210,6 +210,27 @@ fn s3_a_batch_that_cannot_be_read_can_be_skipped() {
 }
 
 #[test]
+fn s3_a_change_that_cannot_be_read_stops_the_restore_and_is_named() {
+    let world = World::new();
+    world.send(&Word::Say("a".to_owned()));
+    let kind = FaultKind::UnknownCodec;
+    world.broker.inject(Fault { api: ApiKey::Produce, skip: 0, times: u32::MAX, kind });
+    let source = world.start();
+    let deadline = Instant::now() + PATIENCE;
+    while world.committed() != rdkafka::Offset::Offset(1) {
+        assert!(Instant::now() < deadline, "the event is committed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    source.stop();
+    ends(source).unwrap();
+    // The policy is of the source topic: without its changes a store would be wrong.
+    let source = world.builder().on_unreadable_batch(OnUnreadable::Skip).start().unwrap();
+    let error = ends(source).expect_err("it stops with an error");
+    assert!(matches!(error, SourceError::UnreadableChanges(_)), "{error}");
+    assert!(error.to_string().contains("gkes_change_log_input_g-0@0"), "{error}");
+}
+
+#[test]
 fn c5_a_header_name_may_be_any_bytes() {
     let world = World::new();
     world.broker.create_topic("dead", 1).unwrap();

@@ -15,8 +15,8 @@ pub enum FaultKind {
     Error(i16),
     /// It is done; the connection is closed instead of a reply.
     LoseReply,
-    /// Of Produce: it is done, and the log holds the batches with a changed byte, as after a fault of
-    /// the disk.
+    /// Of Produce: it is done, and the log holds the batches with a changed byte, as after a fault
+    /// of the disk.
     CorruptBatch,
     /// Of Produce: it is done, and the batches in the log name a codec that does not exist.
     UnknownCodec,

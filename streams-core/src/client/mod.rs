@@ -5,17 +5,17 @@
 //! - [`wire`]: group membership and administration, over `kafka-protocol` and tokio.
 
 mod coordinator;
+mod errors;
 mod properties;
 pub mod rdkafka;
-mod unreadable;
 pub mod wire;
 
 use std::time::Duration;
 
 pub use self::coordinator::CoordinatorWatch;
+pub use self::errors::{FetchError, UnreadableBatch};
 pub use self::properties::Properties;
 pub(crate) use self::properties::Secrets;
-pub use self::unreadable::UnreadableBatch;
 
 use crate::error::TxnError;
 use crate::group::Generation;
@@ -114,14 +114,6 @@ pub enum Fetched {
     Failed(FetchError),
     /// A batch of records can't be read, and will never be.
     Unreadable(UnreadableBatch),
-}
-
-/// A partition that can't be read on.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("can't fetch: {message}")]
-pub struct FetchError {
-    /// What the client said, with Kafka's name of the error.
-    pub message: String,
 }
 
 /// What a [`Fetcher`] is for.

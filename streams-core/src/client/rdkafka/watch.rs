@@ -6,6 +6,7 @@
 //! wire client, which compares its checksum.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,10 +26,15 @@ const COMPARE_EVERY: Duration = Duration::from_secs(3);
 /// A partition that is fetched.
 #[derive(Clone, Copy)]
 struct Assigned {
+    /// Which assignment of the watch it is: one that comes back is watched anew.
+    number: u64,
     /// Where the fetch began.
     offset: i64,
     paused: bool,
 }
+
+/// A place at which a position stays, in an assignment.
+type Place = (u64, i64);
 
 type Fetched = Arc<Mutex<BTreeMap<TopicPartition, Assigned>>>;
 
@@ -36,6 +42,7 @@ type Fetched = Arc<Mutex<BTreeMap<TopicPartition, Assigned>>>;
 pub(super) struct Watch {
     fetched: Fetched,
     found: Receiver<UnreadableBatch>,
+    assignments: AtomicU64,
     /// The thread ends when this is dropped.
     _alive: Sender<()>,
 }
@@ -62,7 +69,7 @@ impl Watch {
         };
         let run = move || watcher.run(&ended, |batch| drop(report.send(batch).map(|()| wake())));
         std::thread::Builder::new().name("streams-watch".to_owned()).spawn(run)?;
-        Ok(Self { fetched, found, _alive: alive })
+        Ok(Self { fetched, found, assignments: AtomicU64::new(0), _alive: alive })
     }
 
     fn fetched(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Assigned>> {
@@ -71,7 +78,8 @@ impl Watch {
 
     /// The partition is fetched from `offset` on.
     pub(super) fn begin(&self, partition: &TopicPartition, offset: i64) {
-        self.fetched().insert(partition.clone(), Assigned { offset, paused: false });
+        let number = self.assignments.fetch_add(1, Ordering::Relaxed);
+        self.fetched().insert(partition.clone(), Assigned { number, offset, paused: false });
     }
 
     /// The fetch of the partition is paused, or goes on.
@@ -99,18 +107,19 @@ struct Watcher {
     cluster: ClusterConfig,
     fetched: Fetched,
     /// The positions of the last comparison.
-    last: BTreeMap<TopicPartition, i64>,
+    last: BTreeMap<TopicPartition, Place>,
     /// The positions at which a batch was read: its bytes do not change.
-    looked: BTreeMap<TopicPartition, i64>,
+    looked: BTreeMap<TopicPartition, Place>,
 }
 
 impl Watcher {
     fn run(mut self, ended: &Receiver<()>, report: impl Fn(UnreadableBatch)) {
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(COMPARE_EVERY) {
-            for (partition, offset) in self.stuck() {
-                if self.looked.get(&partition) == Some(&offset) {
+            for (partition, place) in self.stuck() {
+                if self.looked.get(&partition) == Some(&place) {
                     continue;
                 }
+                let (_, offset) = place;
                 let damage = match self.damage(&partition, offset) {
                     Ok(damage) => damage,
                     Err(error) => {
@@ -118,7 +127,7 @@ impl Watcher {
                         continue;
                     }
                 };
-                self.looked.insert(partition.clone(), offset);
+                self.looked.insert(partition.clone(), place);
                 if let Some(reason) = damage {
                     report(UnreadableBatch { partition, offset, reason });
                 }
@@ -128,7 +137,7 @@ impl Watcher {
 
     /// The partitions whose position has stayed since the last comparison, while records are behind
     /// it.
-    fn stuck(&mut self) -> Vec<(TopicPartition, i64)> {
+    fn stuck(&mut self) -> Vec<(TopicPartition, Place)> {
         let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let positions = self.consumer.position().ok();
         let mut now = BTreeMap::new();
@@ -137,14 +146,15 @@ impl Watcher {
                 let found = positions.find_partition(partition.topic(), partition.partition())?;
                 found.offset().to_raw()
             });
-            now.insert(partition, known.unwrap_or(assigned.offset).max(assigned.offset));
+            let position = known.unwrap_or(assigned.offset).max(assigned.offset);
+            now.insert(partition, (assigned.number, position));
         }
-        let is_stuck = |(partition, position): &(&TopicPartition, &i64)| {
+        let is_stuck = |(partition, place): &(&TopicPartition, &Place)| {
             let (topic, number) = (partition.topic(), partition.partition());
             let end = ffi::high_watermark(&self.consumer, topic, number);
-            self.last.get(partition) == Some(position) && end.is_some_and(|end| end > **position)
+            self.last.get(partition) == Some(place) && end.is_some_and(|end| end > place.1)
         };
-        let stuck = now.iter().filter(is_stuck).map(|(at, position)| (at.clone(), *position));
+        let stuck = now.iter().filter(is_stuck).map(|(at, place)| (at.clone(), *place));
         let stuck = stuck.collect();
         self.last = now;
         stuck

@@ -1,4 +1,4 @@
-//! A batch of records that no client can read.
+//! Why a fetcher can't read on.
 
 use crate::record::TopicPartition;
 
@@ -13,4 +13,12 @@ pub struct UnreadableBatch {
     pub offset: i64,
     /// What the client said, with Kafka's name of the error.
     pub reason: String,
+}
+
+/// A partition that can't be read on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("can't fetch: {message}")]
+pub struct FetchError {
+    /// What the client said, with Kafka's name of the error.
+    pub message: String,
 }
