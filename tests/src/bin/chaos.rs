@@ -5,6 +5,9 @@
 //! cargo run -p streams-tests --bin chaos -- --minutes 10
 //! ```
 
+use std::process::ExitCode;
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use clap::Parser;
 use streams_tests::chaos::{Settings, run};
@@ -19,6 +22,9 @@ struct Options {
     /// Each fault once, with shorter bounds.
     #[arg(long)]
     short: bool,
+    /// How long two of three nodes stay away at the end, in seconds.
+    #[arg(long)]
+    outage: Option<u64>,
     /// Updates per second.
     #[arg(long)]
     rate: Option<u64>,
@@ -28,18 +34,32 @@ struct Options {
     /// The seed of the updates and of the choice of victims.
     #[arg(long)]
     seed: Option<u64>,
+    /// A property of the members' Kafka clients, by librdkafka's name.
+    #[arg(short = 'X', value_name = "NAME=VALUE")]
+    property: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match start(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the run has failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: Options) -> Result<()> {
     if let Some(missing) = kafka::missing() {
         bail!("the cluster cannot start: {missing}");
     }
     let mut settings =
         if options.short { Settings::short() } else { Settings::long(options.minutes) };
+    settings.outage = options.outage.map_or(settings.outage, Duration::from_secs);
     settings.rate = options.rate.unwrap_or(settings.rate);
     settings.members = options.members.unwrap_or(settings.members);
     settings.seed = options.seed.unwrap_or(settings.seed);
+    settings.properties = options.property;
     let report = run(&settings, &mut |line| println!("{line}"))?;
     println!("{report}");
     report.check()

@@ -12,7 +12,7 @@
 //! the leader of a partition of the changelog, the coordinator of one of the members' transactional
 //! ids, and the coordinator of the group. It starts each node again, and waits until all replicas
 //! are in sync and the members have caught up. At last it kills two nodes at once, which leaves no
-//! majority, and starts them again after three minutes.
+//! majority, and starts them again after three minutes (`--outage`).
 //!
 //! The program prints a line for each fault. At the end it asks the oracle: the running count of
 //! each key is 1..n in the committed output, in order. No member may have stopped.
@@ -21,8 +21,8 @@
 //! slowest partition. *Latency*: from when an update was due until its committed total was read.
 //! Neither counts what was due during the outage, which has a line of its own.
 //!
-//! `STREAMS_TEST_LOG` sets what the members log (`target/test-logs/`); the seed chooses the
-//! victims and the updates.
+//! `STREAMS_KAFKA_VERSION` selects Kafka's version, and `STREAMS_TEST_LOG` what the members log
+//! (`target/test-logs/`). The seed chooses the victims and the updates.
 
 pub mod cluster;
 pub mod pauses;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub outage: Duration,
     /// The nodes' `broker.session.timeout.ms`; Kafka's default is nine seconds.
     pub broker_session: Duration,
+    /// Properties of the members' Kafka clients, as `NAME=VALUE`.
+    pub properties: Vec<String>,
 }
 
 impl Settings {
@@ -64,13 +66,13 @@ impl Settings {
             away: Duration::from_secs(20),
             outage: Duration::from_secs(180),
             broker_session: Duration::from_secs(9),
+            properties: Vec::new(),
         }
     }
 
     /// The short form: each fault once, and nodes that are declared dead sooner.
-    pub const fn short() -> Self {
+    pub fn short() -> Self {
         Self {
-            duration: Duration::ZERO,
             away: Duration::from_secs(6),
             outage: Duration::from_secs(20),
             broker_session: Duration::from_secs(3),

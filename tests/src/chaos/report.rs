@@ -77,13 +77,16 @@ impl Report {
     pub fn check(&self) -> Result<()> {
         let Tally { records, lost, doubled } = self.tally;
         if lost > 0 || doubled > 0 || records != self.sent {
-            bail!("{self}");
+            bail!(
+                "the output has {records} of {} totals: {lost} lost, {doubled} doubled",
+                self.sent
+            );
         }
         if let Some(complaint) = &self.complaint {
-            bail!("{self}: {complaint}");
+            bail!("the output is wrong: {complaint}");
         }
         if !self.stopped.is_empty() {
-            bail!("{self}: members have stopped: {}", self.stopped.join("\n"));
+            bail!("members have stopped: {}", self.stopped.join("; "));
         }
         Ok(())
     }

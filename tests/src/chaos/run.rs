@@ -27,6 +27,8 @@ const IDS: u64 = 1_000;
 
 /// How long the cluster may take to be well again, and the members to catch up.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// How long the group may take to have all members at the end.
+const GROUP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a member may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 /// A partition has caught up if its last output was due no longer ago than this.
@@ -36,7 +38,6 @@ const QUIET: Duration = Duration::from_secs(3);
 /// What a round takes beside the time that nodes are away.
 const RETURN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
-const LOG_LINES: usize = 5;
 
 /// The load generator, on a thread of its own.
 struct Load {
@@ -114,7 +115,8 @@ impl<'s> Run<'s> {
         let mut members = BTreeMap::new();
         for number in 1..=settings.members {
             let name = format!("member-{number}");
-            members.insert(name.clone(), start_member(&bootstrap, &name)?);
+            let program = start_member(&bootstrap, &name, &settings.properties)?;
+            members.insert(name, program);
         }
         let random = Random::new(settings.seed);
         Ok(Self { settings, random, observer, members, stopped: Vec::new(), cluster })
@@ -194,9 +196,7 @@ impl<'s> Run<'s> {
         let mut ended = Vec::new();
         for (name, program) in &mut self.members {
             if let Some(status) = program.ended()? {
-                let log = program.stderr();
-                let tail: Vec<&str> = log.lines().rev().take(LOG_LINES).collect();
-                self.stopped.push(format!("{name}: {status}, its log, last line first: {tail:#?}"));
+                self.stopped.push(format!("{name}: {status}: {}", last_words(&program.stderr())));
                 ended.push(name.clone());
             }
         }
@@ -241,15 +241,28 @@ impl<'s> Run<'s> {
         })
     }
 
+    /// Notes if the group does not become stable with all members.
+    fn check_group(&mut self) -> Result<()> {
+        let deadline = Instant::now() + GROUP_PATIENCE;
+        loop {
+            let (state, members) = self.cluster.group(GROUP)?;
+            if state == "Stable" && members == self.settings.members {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                self.stopped.push(format!("the group is {state} and has {members} members"));
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Waits for the last output, ends the members, and asks the oracle.
     fn finish(mut self, sent: Workload, faults: Vec<FaultReport>) -> Result<Report> {
         let count = usize::try_from(sent.records)?;
         let complete = self.observer.wait_for(count, PATIENCE);
         self.note_stopped()?;
-        let (state, members) = self.cluster.group(GROUP)?;
-        if members != self.settings.members || state != "Stable" {
-            self.stopped.push(format!("the group is {state} and has {members} members"));
-        }
+        self.check_group()?;
         for (name, program) in &mut self.members {
             if let Err(error) = program.stop(STOP_PATIENCE) {
                 self.stopped.push(format!("{name} at its end: {error:#}"));
@@ -276,7 +289,14 @@ impl<'s> Run<'s> {
     }
 }
 
-fn start_member(bootstrap: &str, name: &str) -> Result<Program> {
+/// Returns what a member that has failed logged last.
+fn last_words(log: &str) -> String {
+    let tells = |line: &&str| line.starts_with("Error: ") || line.contains(" ERROR streams_core");
+    let lines: Vec<&str> = log.lines().filter(tells).collect();
+    lines.last().map_or_else(|| "its log has no error".to_owned(), |line| (*line).to_owned())
+}
+
+fn start_member(bootstrap: &str, name: &str, properties: &[String]) -> Result<Program> {
     let (partitions, path) = (PARTITIONS.to_string(), example("running_totals")?);
     let arguments = [
         ["--bootstrap", bootstrap],
@@ -287,5 +307,7 @@ fn start_member(bootstrap: &str, name: &str) -> Result<Program> {
         ["--partitions", &partitions],
         ["--instance", name],
     ];
-    Program::start(&path, arguments.as_flattened())
+    let properties = properties.iter().flat_map(|property| ["-X", property]);
+    let all: Vec<&str> = arguments.as_flattened().iter().copied().chain(properties).collect();
+    Program::start(&path, &all)
 }
