@@ -186,8 +186,12 @@ impl<P: TxnProducer> SlotCalls<P> {
             }
             SlotCommand::Commit { txn, offsets, generation } => {
                 let started = Instant::now();
-                let fenced = match offsets.is_empty() && planted::is(Bug::InterjectionWithoutFence)
-                {
+                // EOS-7: only an offset commit is fenced by the generation.
+                let unfenced = offsets.is_empty();
+                if unfenced && !planted::is(Bug::InterjectionWithoutFence) {
+                    return reply(SlotReply::Failed(txn, self.without_offset(txn)));
+                }
+                let fenced = match unfenced {
                     true => Ok(()),
                     false => producer.send_offsets(&offsets, &generation, OFFSETS_TIMEOUT),
                 };
@@ -198,11 +202,12 @@ impl<P: TxnProducer> SlotCalls<P> {
                 if let Err(error) = committed {
                     return reply(SlotReply::Failed(txn, error));
                 }
-                reply(SlotReply::Committed(txn));
-                // A beginning that fails shows at the next step of the next transaction.
+                // Before the worker hears of it: it may send at once. A beginning that fails shows
+                // at the next step of the next transaction.
                 if let Err(error) = producer.begin() {
-                    tracing::warn!(%error, "can't begin after a commit");
+                    tracing::warn!(%error, "the producer cannot begin a transaction after a commit");
                 }
+                reply(SlotReply::Committed(txn));
             }
             SlotCommand::Abort => {
                 let aborted = producer.abort(CALL_TIMEOUT).and_then(|()| producer.begin());
@@ -214,6 +219,21 @@ impl<P: TxnProducer> SlotCalls<P> {
         }
     }
 
+    fn without_offset(&self, txn: TxnSeq) -> TxnError {
+        let message = format!(
+            "transaction {} has no offset, so its commit would not be fenced by the generation \
+             (EOS-7): this is a bug of the framework; nothing of the transaction is committed, and a \
+             restart processes its events again",
+            txn.0
+        );
+        TxnError {
+            step: TxnStep::SendOffsets,
+            transactional_id: format!("producer {}", self.index),
+            message,
+            disposition: Disposition::Stop,
+        }
+    }
+
     fn init(&self) -> Result<Arc<P>, TxnError> {
         let producer = (self.make)(self.index)?;
         producer.init(CALL_TIMEOUT)?;
@@ -221,3 +241,6 @@ impl<P: TxnProducer> SlotCalls<P> {
         Ok(Arc::new(producer))
     }
 }
+
+#[cfg(test)]
+mod order_tests;
