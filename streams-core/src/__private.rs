@@ -39,6 +39,22 @@ pub fn decode<E: Variant<I>, const I: usize>(
     E::decode(record)
 }
 
+/// What becomes of a record that is no payload: a tombstone goes to the default handler, if there is
+/// one.
+pub fn undecodable(
+    record: &Record,
+    error: CodecError,
+    default: impl FnOnce() -> Outcome,
+) -> Outcome {
+    if record.value().is_some() {
+        return Outcome::Undecodable(error);
+    }
+    match default() {
+        Outcome::Unrouted => Outcome::Undecodable(error),
+        outcome => outcome,
+    }
+}
+
 /// The newest form of a payload, past [`Variant::decode`].
 #[inline]
 pub fn decode_newest<E: Variant<I>, const I: usize>(

@@ -210,3 +210,57 @@ fn listed_and_collected_handlers_mix() {
     let now = driver.now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     assert_eq!(driver.store(0).sums.get("ticked"), Some(&now.cast_signed()));
 }
+
+#[derive(Events)]
+enum Orders {
+    Placed(i64),
+    Note(String),
+}
+
+static SEEN: Topic<Orders> = Topic::new("seen");
+
+/// A handler for each record type, and one for everything else.
+#[event_source(events = Orders, store = NoStore)]
+mod orders {
+    use super::*;
+
+    #[event_handler("Placed")]
+    fn placed(ctx: &mut EventContext<NoStore>, order: i64) -> Result<ExecutionState> {
+        ctx.forward(&SEEN, "k", Orders::Placed(order))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Note")]
+    fn note(_: &mut EventContext<NoStore>, _: String) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+
+    #[default_handler]
+    fn other(ctx: &mut EventContext<NoStore>, record: &Record) -> Result<ExecutionState> {
+        let seen = format!("{}: {:?}", record.record_type(), record.value());
+        ctx.forward(&SEEN, "k", Orders::Note(seen))?;
+        Ok(Complete)
+    }
+}
+
+#[test]
+fn a_tombstone_reaches_the_default_handler_though_its_record_type_has_a_handler() {
+    let mut driver = TestDriver::<orders::Source>::new();
+    let record = || ProducerRecord::to("test").key("k").record_type("Placed");
+    driver.send_record(record()).send_record(record().value(7_i64.to_be_bytes().to_vec()));
+    let seen: Vec<_> = driver
+        .outputs()
+        .iter()
+        .map(|record| String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned())
+        .collect();
+    assert_eq!(seen, ["Placed: None", "\0\0\0\0\0\0\0\u{7}"]);
+    // What has a value and is no payload is broken: that is not for the default handler.
+    driver.when_record(record().value("no number")).then_fails("can't be decoded");
+}
+
+#[test]
+fn a_tombstone_without_a_default_handler_is_undecodable_and_the_error_says_what_to_do() {
+    let mut driver = TestDriver::<ReadingSource>::new();
+    driver.when_record(ProducerRecord::to("test").key("k").record_type("count.v1"));
+    driver.then_fails("`#[default_handler]`");
+}

@@ -39,7 +39,7 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
         #shared_trait
         #(#payload_traits)*
         #missing
-        #[allow(unreachable_patterns, unused_variables)]
+        #[allow(unused_variables)]
         fn dispatch(
             ctx: &mut #p::EventContext<#store>,
             shared: &#p::Arc<#shared>,
@@ -47,6 +47,16 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
         ) -> #p::Outcome {
             match record.record_type() {
                 #(#arms)*
+                _ => default(ctx, shared, record),
+            }
+        }
+        #[allow(unreachable_patterns, unused_variables)]
+        fn default(
+            ctx: &mut #p::EventContext<#store>,
+            shared: &#p::Arc<#shared>,
+            record: &#p::Record,
+        ) -> #p::Outcome {
+            match () {
                 #defaults
             }
         }
@@ -224,7 +234,9 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
                 #shared,
                 <#payload #lifetime as #payload_trait>::take(payload),
             ),
-            #p::Result::Err(error) => #p::Outcome::Undecodable(error),
+            #p::Result::Err(error) => {
+                #p::undecodable(record, error, || default(ctx, shared, record))
+            }
         },
     }
 }
@@ -263,7 +275,7 @@ fn default_row(row: &Row) -> TokenStream {
     }
 }
 
-/// The arms for what has no route.
+/// The arms for what has no route, and for tombstones that are no payload.
 fn default_arms(defaults: &[&Row]) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let arms = defaults.iter().map(|row| {
