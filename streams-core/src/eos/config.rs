@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::progress::metadata_bytes_min;
 use crate::error::ConfigError;
 
 /// How transactions are filled and committed. GKES: `EosConfig`, with the same defaults.
@@ -13,6 +14,7 @@ pub struct EosConfig {
     pub(crate) max_batch_size: usize,
     pub(crate) batch_delay: Duration,
     pub(crate) transaction_timeout: Duration,
+    pub(crate) offset_metadata_max_bytes: usize,
 }
 
 impl Default for EosConfig {
@@ -24,6 +26,7 @@ impl Default for EosConfig {
             max_batch_size: 10_000,
             batch_delay: Duration::from_millis(10),
             transaction_timeout: Duration::from_secs(60),
+            offset_metadata_max_bytes: 4_096,
         }
     }
 }
@@ -34,6 +37,7 @@ const BATCH_DELAY_MIN: Duration = Duration::from_millis(1);
 const BATCH_DELAY_MAX: Duration = Duration::from_secs(10);
 const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+const OFFSET_METADATA_MAX_BYTES: usize = 1_048_576;
 const _: () = assert!(BATCH_DELAY_MIN.as_nanos() <= BATCH_DELAY_MAX.as_nanos());
 
 impl EosConfig {
@@ -97,6 +101,20 @@ impl EosConfig {
         self.check()
     }
 
+    /// The bytes that the metadata of an offset commit may have: the brokers'
+    /// `offset.metadata.max.bytes`, by default 4,096; up to 1 MiB.
+    ///
+    /// The metadata lists the events that are done behind an incomplete one, and the schedule of the
+    /// interjections. A partition takes no more events while its metadata could exceed the limit,
+    /// which happens only where offsets have large gaps.
+    ///
+    /// # Errors
+    /// If it is out of range. The start refuses a limit that the interjections alone exceed.
+    pub fn offset_metadata_max_bytes(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        self.offset_metadata_max_bytes = bytes;
+        self.check()
+    }
+
     fn check(self) -> Result<Self, ConfigError> {
         let range = |name, value: usize, low: usize, high: usize| {
             ConfigError::check(name, value, low..=high)
@@ -108,6 +126,8 @@ impl EosConfig {
         range("target_batch_size", self.target_batch_size, 1, self.max_batch_size)?;
         let delays = BATCH_DELAY_MIN..=BATCH_DELAY_MAX;
         ConfigError::check_duration("batch_delay", self.batch_delay, delays)?;
+        let metadata = metadata_bytes_min(0)..=OFFSET_METADATA_MAX_BYTES;
+        ConfigError::check("offset_metadata_max_bytes", self.offset_metadata_max_bytes, metadata)?;
         let timeouts = TRANSACTION_TIMEOUT_MIN..=TRANSACTION_TIMEOUT_MAX;
         ConfigError::check_duration("transaction_timeout", self.transaction_timeout, timeouts)?;
         Ok(self)
@@ -134,6 +154,10 @@ mod tests {
         assert_eq!(
             text(config.pending_transactions(3)),
             "`pending_transactions` is 3: it must be from 0 to 2"
+        );
+        assert_eq!(
+            text(config.offset_metadata_max_bytes(10)),
+            "`offset_metadata_max_bytes` is 10: it must be from 74 to 1048576"
         );
     }
 }

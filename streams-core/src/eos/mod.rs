@@ -20,11 +20,15 @@
 mod config;
 mod pool;
 mod progress;
+mod schedule;
 mod txn;
 
 pub use self::config::EosConfig;
 pub use self::pool::{
     ABORTS_IN_A_ROW_MAX, Command, Event, EventEnd, Offer, PartitionId, Pool, StopReason,
 };
-pub use self::progress::{Delivery, Progress, Snapshot};
+pub use self::progress::{
+    Delivery, IN_FLIGHT_EVENTS_MAX, Progress, Snapshot, Window, metadata_bytes_min,
+};
+pub use self::schedule::{Schedule, ScheduleKey};
 pub use self::txn::{CommitOffset, Transaction, TxnSeq, TxnState};

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::config::EosConfig;
-use super::progress::{Delivery, Progress, Snapshot};
+use super::progress::{Delivery, Progress, Snapshot, Window};
+use super::schedule::ScheduleKey;
 use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
 use crate::error::Disposition;
 use crate::store::EventSeq;
@@ -323,6 +324,26 @@ impl Pool {
         }
     }
 
+    /// Sets when a scheduled interjection of the partition runs next. The next commit of the
+    /// partition carries it, and an abort undoes it.
+    pub fn set_due(&mut self, partition: PartitionId, key: ScheduleKey, at_ms: i64) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.progress.set_due(key, at_ms);
+        }
+    }
+
+    /// Lets the transaction that was offered commit the partition's offset and schedule, though no
+    /// event has effects in it. `last` is the partition's last event so far.
+    ///
+    /// # Panics
+    /// If no transaction was offered.
+    pub fn touch(&mut self, partition: PartitionId, last: EventSeq) {
+        if self.partitions.contains_key(&partition) {
+            let txn = self.txns.back_mut().expect("the event was offered a transaction");
+            txn.touched.insert(partition, Touched { last, snapshot: None });
+        }
+    }
+
     /// Takes in what happened outside.
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
@@ -405,9 +426,11 @@ impl Pool {
         self.suspended.iter().any(|partition| txn.touched.contains_key(partition))
     }
 
-    /// Events of the partition that are delivered, and held back by the first incomplete one.
-    pub fn in_flight(&self, partition: PartitionId) -> usize {
-        self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())
+    /// How many more events the partition takes, behind its first incomplete one.
+    pub fn window(&self, partition: PartitionId) -> Window {
+        let bytes_max = self.config.offset_metadata_max_bytes;
+        let known = self.partitions.get(&partition);
+        known.map_or(Window::Wide, |known| known.progress.window(bytes_max))
     }
 
     /// The transaction that the slot's producer works for.

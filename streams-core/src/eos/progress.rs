@@ -4,12 +4,43 @@
 //! one past the highest *contiguously* completed event (EOS-3), and the events that are done beyond
 //! it travel in the metadata of the offset commit. A replay from that offset skips them: their
 //! outputs are committed already.
+//!
+//! A broker refuses metadata above a limit (`offset.metadata.max.bytes`), and the refusal would
+//! stop the source. So a partition takes another event only if its metadata stays below the limit
+//! whichever of its events are done by then.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
+
+use super::schedule::{Schedule, ScheduleKey, base36};
 
 /// The form of the metadata. Another one is another consumer's, and says nothing to us.
 const METADATA_PREFIX: &str = "s1:";
+/// What stands before runs in today's form. A member that knows the former form alone refuses it.
+const DELTAS_PREFIX: char = '.';
+/// What stands before the transaction's tag.
+const TAG_PREFIX: char = '#';
+/// What stands before the schedule, behind the tag, where members that know the former form alone
+/// look at nothing.
+const SCHEDULE_PREFIX: char = '@';
+/// The longest tag of a transaction: three numbers of 64 bits, and two dots.
+const TAG_BYTES_MAX: usize = 16 + 1 + 16 + 1 + 20;
+/// The metadata without runs and without the entries of a schedule.
+const FRAME_BYTES_MAX: usize = METADATA_PREFIX.len() + 3 + TAG_BYTES_MAX;
+/// What one more event takes in the metadata at most: a distance in base 36, and a comma.
+const EVENT_BYTES_MAX: usize = 13 + 1;
+
+/// How many events may be delivered and held back by an incomplete one.
+pub const IN_FLIGHT_EVENTS_MAX: usize = 1_000;
+/// How many done events metadata may list: far more than a member writes. A foreign hand's metadata
+/// could ask for gigabytes otherwise.
+const DONE_EVENTS_MAX: i64 = 100_000;
+/// How much of metadata that can't be read an error shows.
+const SHOWN_MAX: usize = 80;
+
+/// The bytes of metadata with so many scheduled interjections, and without events.
+pub const fn metadata_bytes_min(interjections: usize) -> usize {
+    FRAME_BYTES_MAX + Schedule::bytes_max(interjections) + EVENT_BYTES_MAX
+}
 
 /// What a partition has committed, or would commit now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,65 +49,113 @@ pub struct Snapshot {
     pub offset: i64,
     /// The offsets beyond it whose events are done, ascending.
     pub done: Vec<i64>,
+    /// When the scheduled interjections run next.
+    pub schedule: Schedule,
 }
 
 impl Snapshot {
     /// Everything before `offset` is done, nothing after it.
     pub const fn at(offset: i64) -> Self {
-        Self { offset, done: Vec::new() }
+        Self { offset, done: Vec::new(), schedule: Schedule::EMPTY }
     }
 
-    /// The metadata that goes with the offset: `s1:1-3,7#tag`.
+    /// The metadata that goes with the offset: `s1:.1-2,4#tag@key=time`.
     ///
-    /// Runs of distances from the offset (here the four events at 1, 2, 3 and 7 beyond it), and a
-    /// tag of the transaction: after a lost reply it tells whether this very commit happened, also
-    /// where the offset did not move.
+    /// - Runs of done events, in base 36: the distance from the end of the run before, or from the
+    ///   offset, and by how many events a run is longer than one. Here these are the events at 1, 2,
+    ///   3 and 7 beyond the offset.
+    /// - A tag of the transaction: after a lost reply it tells whether this very commit happened,
+    ///   also where the offset did not move.
+    /// - The schedule of the interjections, if there are any.
     pub fn metadata(&self, tag: &str) -> String {
         let mut text = String::from(METADATA_PREFIX);
-        for (place, run) in self.done.chunk_by(|a, b| a + 1 == *b).enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            let (first, last) = (run[0] - self.offset, run[run.len() - 1] - self.offset);
-            let written = if first == last {
-                write!(text, "{comma}{first}")
-            } else {
-                write!(text, "{comma}{first}-{last}")
-            };
-            written.expect("writing to a string can't fail");
+        let mut end = self.offset;
+        for run in self.done.chunk_by(|a, b| a + 1 == *b) {
+            text.push(if end == self.offset { DELTAS_PREFIX } else { ',' });
+            let last = run[run.len() - 1];
+            base36(&mut text, run[0].abs_diff(end));
+            if last > run[0] {
+                text.push('-');
+                base36(&mut text, last.abs_diff(run[0]));
+            }
+            end = last;
         }
-        text + "#" + tag
+        text.push(TAG_PREFIX);
+        text.push_str(tag);
+        if !self.schedule.is_empty() {
+            text.push(SCHEDULE_PREFIX);
+            self.schedule.write(&mut text);
+        }
+        text
     }
 
-    /// Reads what [`Snapshot::metadata`] wrote. Metadata of another form is another consumer's, and
-    /// means that nothing is done beyond `offset`.
+    /// Reads what [`Snapshot::metadata`] wrote, and the former form `s1:1-3,7#tag`, whose runs are
+    /// decimal distances from the offset. Metadata of another form is another consumer's, and means
+    /// that nothing is done beyond `offset`.
     ///
     /// # Errors
-    /// If it begins as ours does and can't be read.
+    /// If it begins as ours does and can't be read, or lists more events than a member writes.
     pub fn parse(offset: i64, metadata: &str) -> Result<Self, String> {
-        let Some(runs) = metadata.strip_prefix(METADATA_PREFIX) else {
+        let Some(text) = metadata.strip_prefix(METADATA_PREFIX) else {
             return Ok(Self::at(offset));
         };
-        let runs = runs.split_once('#').map_or(runs, |(runs, _)| runs);
-        let mut done = Vec::new();
-        for run in runs.split(',').filter(|_| !runs.is_empty()) {
-            let (first, last) = run.split_once('-').unwrap_or((run, run));
-            let (first, last) = first
-                .parse::<i64>()
-                .ok()
-                .zip(last.parse::<i64>().ok())
-                .filter(|(first, last)| 0 < *first && first <= last && *last < i64::MAX / 2)
-                .filter(|(first, last)| last - first < COMMIT_RUN_MAX)
-                .ok_or_else(|| format!("`{run}` in the offset's metadata `{metadata}`"))?;
-            if done.last().is_some_and(|end| *end >= offset.saturating_add(first)) {
-                return Err(format!("`{run}` is out of order in `{metadata}`"));
-            }
-            done.extend((first..=last).map(|distance| offset.saturating_add(distance)));
-        }
-        Ok(Self { offset, done })
+        let (runs, tail) = text.split_once(TAG_PREFIX).unwrap_or((text, ""));
+        let schedule = tail.split_once(SCHEDULE_PREFIX).map_or("", |(_, schedule)| schedule);
+        let read = || {
+            let done = match runs.strip_prefix(DELTAS_PREFIX) {
+                Some(deltas) => read_runs(offset, deltas, Runs::Deltas)?,
+                None => read_runs(offset, runs, Runs::Distances)?,
+            };
+            Ok(Self { offset, done, schedule: Schedule::parse(schedule)? })
+        };
+        read().map_err(|reason: String| {
+            let shown: String = metadata.chars().take(SHOWN_MAX).collect();
+            format!("{reason} (the metadata begins with `{shown}`)")
+        })
     }
 }
 
-/// The longest run that is believed: more events than could ever be in flight.
-const COMMIT_RUN_MAX: i64 = 10_000_000;
+/// A form of runs of done events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    /// In base 36: from the end of the run before, and the length beyond one.
+    Deltas,
+    /// In decimals: first and last, from the offset.
+    Distances,
+}
+
+fn read_runs(offset: i64, runs: &str, form: Runs) -> Result<Vec<i64>, String> {
+    let mut done: Vec<i64> = Vec::new();
+    for run in runs.split(',').filter(|_| !runs.is_empty() || form == Runs::Deltas) {
+        let end = done.last().copied().unwrap_or(offset);
+        let (first, last) = read_run(offset, end, run, form)
+            .filter(|(first, last)| end < *first && first <= last && *last < i64::MAX)
+            .ok_or_else(|| format!("`{run}` is no run of events that are done"))?;
+        let listed = i64::try_from(done.len()).unwrap_or(i64::MAX);
+        if last - first >= DONE_EVENTS_MAX - listed {
+            return Err(format!(
+                "`{run}` lists more events than the {DONE_EVENTS_MAX} of a member"
+            ));
+        }
+        done.extend(first..=last);
+    }
+    Ok(done)
+}
+
+fn read_run(offset: i64, end: i64, run: &str, form: Runs) -> Option<(i64, i64)> {
+    match form {
+        Runs::Deltas => {
+            let (first, more) = run.split_once('-').unwrap_or((run, "0"));
+            let first = end.checked_add(i64::from_str_radix(first, 36).ok()?)?;
+            Some((first, first.checked_add(i64::from_str_radix(more, 36).ok()?)?))
+        }
+        Runs::Distances => {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let first = offset.checked_add(first.parse().ok()?)?;
+            Some((first, offset.checked_add(last.parse().ok()?)?))
+        }
+    }
+}
 
 /// What to do with a record that was fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +168,39 @@ pub enum Delivery {
     Stale,
 }
 
+/// How many more events a partition takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// At least half of it is free: a paused fetch resumes.
+    Wide,
+    /// It takes events.
+    Narrow,
+    /// It takes none: too many events are held back by an incomplete one.
+    Full,
+}
+
+/// An event, and what it takes in the metadata at most.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset: i64,
+    bytes: usize,
+}
+
+impl Place {
+    /// The event at `offset`, the next one after an event at `end` or the position `end`.
+    const fn after(end: i64, offset: i64) -> Self {
+        let (mut rest, mut bytes) = (offset.saturating_sub(end), 2);
+        while rest >= 36 {
+            rest /= 36;
+            bytes += 1;
+        }
+        Self { offset, bytes }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
-    offset: i64,
+    place: Place,
     done: bool,
 }
 
@@ -103,22 +212,32 @@ pub struct Progress {
     /// Delivered from `next` on, ascending; the first one is not done.
     in_flight: VecDeque<InFlight>,
     /// Done before a restart or an abort and not delivered again yet, ascending.
-    skip: VecDeque<i64>,
+    skip: VecDeque<Place>,
+    /// What the events of `in_flight` and `skip` take in the metadata at most, whichever of them
+    /// are done.
+    bytes: usize,
+    /// When the scheduled interjections run next.
+    schedule: Schedule,
 }
 
 impl Progress {
     /// Goes on from what was committed.
     pub fn new(committed: &Snapshot) -> Self {
+        let mut end = committed.offset;
+        let place = |offset: &i64| Place::after(std::mem::replace(&mut end, *offset), *offset);
+        let skip: VecDeque<Place> = committed.done.iter().map(place).collect();
         Self {
             next: committed.offset,
             in_flight: VecDeque::new(),
-            skip: committed.done.iter().copied().collect(),
+            bytes: skip.iter().map(|done| done.bytes).sum(),
+            skip,
+            schedule: committed.schedule.clone(),
         }
     }
 
     /// One past the last delivered event, as far as is known: where to fetch from after a rewind.
     pub fn position(&self) -> i64 {
-        self.in_flight.back().map_or(self.next, |last| last.offset + 1)
+        self.in_flight.back().map_or(self.next, |last| last.place.offset + 1)
     }
 
     /// How many events are delivered and not done.
@@ -131,19 +250,43 @@ impl Progress {
         self.in_flight.len()
     }
 
+    /// How many more events it takes, if the metadata may have `bytes_max` bytes.
+    ///
+    /// However few those are, one event at a time can be in flight: it needs none.
+    pub fn window(&self, bytes_max: usize) -> Window {
+        let events = self.in_flight.len();
+        let frame = FRAME_BYTES_MAX + Schedule::bytes_max(self.schedule.len());
+        let free = bytes_max.saturating_sub(frame);
+        let is_full = events >= IN_FLIGHT_EVENTS_MAX || self.bytes + EVENT_BYTES_MAX > free;
+        let is_wide = events <= IN_FLIGHT_EVENTS_MAX / 2 && self.bytes <= free / 2;
+        match events {
+            0 => Window::Wide,
+            _ if is_full => Window::Full,
+            _ if is_wide => Window::Wide,
+            _ => Window::Narrow,
+        }
+    }
+
+    /// Sets when a scheduled interjection runs next.
+    pub fn set_due(&mut self, key: ScheduleKey, at_ms: i64) {
+        self.schedule.set(key, at_ms);
+    }
+
     /// A record at `offset` was fetched.
     pub fn deliver(&mut self, offset: i64) -> Delivery {
         if offset < self.position() {
             return Delivery::Stale;
         }
-        while self.skip.front().is_some_and(|done| *done < offset) {
+        while let Some(gone) = self.skip.pop_front_if(|done| done.offset < offset) {
             // Compaction or retention took the record away since it was done.
-            self.skip.pop_front();
+            self.bytes -= gone.bytes;
         }
-        let done = self.skip.front() == Some(&offset);
-        self.in_flight.push_back(InFlight { offset, done });
-        if done {
-            self.skip.pop_front();
+        let place = Place::after(self.position() - 1, offset);
+        let done = self.skip.pop_front_if(|done| done.offset == offset);
+        self.bytes += place.bytes;
+        self.in_flight.push_back(InFlight { place, done: done.is_some() });
+        if let Some(done) = done {
+            self.bytes -= done.bytes;
             self.advance();
             return Delivery::AlreadyDone;
         }
@@ -152,7 +295,8 @@ impl Progress {
 
     /// The event at `offset` is done. `false` if it is not in flight.
     pub fn complete(&mut self, offset: i64) -> bool {
-        let Ok(place) = self.in_flight.binary_search_by_key(&offset, |event| event.offset) else {
+        let Ok(place) = self.in_flight.binary_search_by_key(&offset, |event| event.place.offset)
+        else {
             return false;
         };
         let event = &mut self.in_flight[place];
@@ -166,17 +310,19 @@ impl Progress {
 
     fn advance(&mut self) {
         while self.in_flight.front().is_some_and(|event| event.done) {
-            if let Some(event) = self.in_flight.pop_front() {
-                debug_assert!(event.offset >= self.next, "EOS-3: the offset never goes back");
-                self.next = event.offset + 1;
+            if let Some(InFlight { place, .. }) = self.in_flight.pop_front() {
+                debug_assert!(place.offset >= self.next, "EOS-3: the offset never goes back");
+                self.next = place.offset + 1;
+                self.bytes -= place.bytes;
             }
         }
     }
 
     /// What may be committed now.
     pub fn snapshot(&self) -> Snapshot {
-        let done = self.in_flight.iter().filter(|event| event.done).map(|event| event.offset);
-        Snapshot { offset: self.next, done: done.chain(self.skip.iter().copied()).collect() }
+        let done = self.in_flight.iter().filter(|event| event.done).map(|event| event.place);
+        let done = done.chain(self.skip.iter().copied()).map(|place| place.offset).collect();
+        Snapshot { offset: self.next, done, schedule: self.schedule.clone() }
     }
 
     /// Everything since `committed` is undone, and will be delivered again.
@@ -186,72 +332,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn delivered(offsets: impl IntoIterator<Item = i64>) -> Progress {
-        let mut progress = Progress::new(&Snapshot::at(0));
-        for offset in offsets {
-            assert_eq!(progress.deliver(offset), Delivery::Run);
-        }
-        progress
-    }
-
-    #[test]
-    fn eos3_an_incomplete_event_holds_the_offset_back() {
-        let mut progress = delivered(0..5);
-        for offset in [0, 2, 3] {
-            assert!(progress.complete(offset));
-        }
-        assert_eq!(progress.snapshot(), Snapshot { offset: 1, done: vec![2, 3] });
-        assert!(progress.complete(1));
-        assert_eq!(progress.snapshot(), Snapshot::at(4));
-        assert!(!progress.complete(1), "once is enough");
-    }
-
-    #[test]
-    fn eos3_gaps_in_the_log_do_not_hold_it() {
-        let mut progress = delivered([0, 7, 100]);
-        for offset in [100, 0] {
-            progress.complete(offset);
-        }
-        assert_eq!(progress.snapshot(), Snapshot { offset: 1, done: vec![100] });
-        progress.complete(7);
-        assert_eq!(progress.snapshot(), Snapshot::at(101));
-    }
-
-    #[test]
-    fn a_replay_skips_what_was_done_beyond_the_offset() {
-        let mut progress = Progress::new(&Snapshot { offset: 1, done: vec![2, 4] });
-        assert_eq!(progress.deliver(1), Delivery::Run);
-        assert_eq!(progress.deliver(2), Delivery::AlreadyDone);
-        assert_eq!(progress.deliver(2), Delivery::Stale);
-        assert_eq!(progress.deliver(3), Delivery::Run);
-        // 4 is not delivered again yet, and still committed as done.
-        assert_eq!(progress.snapshot(), Snapshot { offset: 1, done: vec![2, 4] });
-        progress.complete(1);
-        assert_eq!(progress.snapshot(), Snapshot { offset: 3, done: vec![4] });
-        assert_eq!(progress.deliver(4), Delivery::AlreadyDone);
-        progress.complete(3);
-        assert_eq!(progress.snapshot(), Snapshot::at(5));
-    }
-
-    #[test]
-    fn metadata_round_trips_as_runs() {
-        let cases =
-            [(vec![], "s1:#x.1"), (vec![11], "s1:1#x.1"), (vec![12, 13, 14, 20], "s1:2-4,10#x.1")];
-        for (done, text) in cases {
-            let snapshot = Snapshot { offset: 10, done };
-            assert_eq!(snapshot.metadata("x.1"), text);
-            assert_eq!(Snapshot::parse(10, text), Ok(snapshot));
-        }
-    }
-
-    #[test]
-    fn foreign_metadata_means_nothing_and_broken_metadata_is_an_error() {
-        assert_eq!(Snapshot::parse(5, "node-7 at 12:00"), Ok(Snapshot::at(5)));
-        for broken in ["s1:,", "s1:x", "s1:0", "s1:3-2", "s1:4,3", "s1:1-99999999999"] {
-            assert!(Snapshot::parse(5, broken).is_err(), "{broken}");
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use super::slot::MakeProducer;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
-use crate::eos::EosConfig;
+use crate::eos::{EosConfig, metadata_bytes_min};
 use crate::error::ConfigError;
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
@@ -354,6 +354,18 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             ConfigError::check_duration("every", interjection.every, every)?;
             let jitter = Duration::ZERO..=interjection.every;
             ConfigError::check_duration("jitter", interjection.jitter, jitter)?;
+        }
+        let (limit, least) =
+            (self.eos.offset_metadata_max_bytes, metadata_bytes_min(self.interjections.len()));
+        if limit < least {
+            let (name, value) = ("offset_metadata_max_bytes", limit.to_string());
+            let interjections = self.interjections.len();
+            let hint = format!(
+                "the schedule of {interjections} interjections travels in the offset's metadata, \
+                 which takes up to {least} bytes: raise `EosConfig::offset_metadata_max_bytes` and \
+                 the brokers' `offset.metadata.max.bytes`"
+            );
+            return Err(ConfigError::Invalid { name, value, hint });
         }
         let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
         ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;

@@ -18,16 +18,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::eos::{PartitionId, Snapshot};
+use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
 use crate::handler::{EventContext, EventTicket};
 use crate::record::{Record, TopicPartition};
 use crate::store::{EventSeq, StateStore};
 
-/// So many events may be delivered and held back by an incomplete one. With the offsets of all
-/// that are done among them, the metadata of an offset commit stays below the 4,096 bytes that
-/// brokers allow.
-pub const IN_FLIGHT_EVENTS_MAX: usize = 1_000;
-const IN_FLIGHT_EVENTS_RESUME: usize = IN_FLIGHT_EVENTS_MAX / 2;
 /// The time between two reports of a restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -309,17 +304,16 @@ impl<S: StateStore> Task<S> {
         matches!(self.state, TaskState::Active) && !self.suspended
     }
 
-    /// Whether it takes another event, with so many held back by an incomplete one.
-    pub const fn takes_more(&self, in_flight: usize) -> bool {
-        self.begins() && in_flight < IN_FLIGHT_EVENTS_MAX
+    /// Whether it takes another event.
+    pub const fn takes_more(&self, window: Window) -> bool {
+        self.begins() && !matches!(window, Window::Full)
     }
 
     /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) the fetch now.
-    pub fn flow(&mut self, in_flight: usize) -> Option<bool> {
-        let is_full = in_flight >= IN_FLIGHT_EVENTS_MAX;
+    pub fn flow(&mut self, window: Window) -> Option<bool> {
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
-        let pause = !self.backlog.is_empty() && (is_full || waits);
-        let resume = self.backlog.is_empty() && in_flight <= IN_FLIGHT_EVENTS_RESUME;
+        let pause = !self.backlog.is_empty() && (window == Window::Full || waits);
+        let resume = self.backlog.is_empty() && window == Window::Wide;
         match self.paused {
             false if pause => self.paused = true,
             true if resume => self.paused = false,
@@ -408,15 +402,16 @@ mod tests {
         let partition = TopicPartition::new("t", 0);
         let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
         let mut task = Task::new(PartitionId(0), context, None, Snapshot::at(0), None);
-        assert!(task.takes_more(IN_FLIGHT_EVENTS_MAX - 1));
-        assert!(!task.takes_more(IN_FLIGHT_EVENTS_MAX));
-        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), None, "nothing was fetched in vain");
+        assert!(task.takes_more(Window::Narrow));
+        assert!(!task.takes_more(Window::Full));
+        assert_eq!(task.flow(Window::Full), None, "nothing was fetched in vain");
         task.backlog.push_back(Record::new(partition, 7));
-        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), Some(true));
-        assert_eq!(task.flow(IN_FLIGHT_EVENTS_MAX), None, "once");
-        assert_eq!(task.flow(IN_FLIGHT_EVENTS_RESUME), None, "the backlog comes first");
+        assert_eq!(task.flow(Window::Full), Some(true));
+        assert_eq!(task.flow(Window::Full), None, "once");
+        assert_eq!(task.flow(Window::Wide), None, "the backlog comes first");
         task.backlog.clear();
-        assert_eq!(task.flow(IN_FLIGHT_EVENTS_RESUME), Some(false));
+        assert_eq!(task.flow(Window::Narrow), None, "only half of it is done");
+        assert_eq!(task.flow(Window::Wide), Some(false));
     }
 
     #[test]

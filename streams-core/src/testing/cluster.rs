@@ -17,6 +17,8 @@ use crate::record::{Headers, OutputRef, Record, TopicPartition, encode_header, p
 
 /// Records are copied into buffers of this size, many to one.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Brokers refuse longer metadata: their default `offset.metadata.max.bytes`.
+const OFFSET_METADATA_MAX_BYTES: usize = 4_096;
 
 /// A cluster in memory; its clients share it.
 #[derive(Clone, Debug)]
@@ -314,6 +316,10 @@ impl State {
         if generation.generation_id >= 0 && generation.generation_id != self.generation {
             let message = "ILLEGAL_GENERATION: the group has another generation";
             return Err(Refused { step, disposition: Disposition::Abort, message });
+        }
+        if offsets.iter().any(|offset| offset.metadata.len() > OFFSET_METADATA_MAX_BYTES) {
+            let message = "OFFSET_METADATA_TOO_LARGE: the metadata has more than 4,096 bytes";
+            return Err(Refused { step, disposition: Disposition::Stop, message });
         }
         self.txn_of(id, epoch, step)?;
         if let Some(producer) = self.producers.get_mut(id) {

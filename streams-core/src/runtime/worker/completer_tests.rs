@@ -1,7 +1,7 @@
 //! Completers that outlive the assignment in which their events began.
 
-use super::ToWorker;
 use super::planted_tests::{Counted, Counts, Member, OUT, PARKED, World};
+use super::{FromWorker, ToWorker};
 use crate::handler::Completer;
 use crate::prelude::*;
 
@@ -62,6 +62,24 @@ fn d1_a_dropped_completer_of_an_earlier_assignment_has_no_effect() {
     world.settle(&mut a);
     assert_eq!(world.counts(), [1, 101, 102]);
     assert_eq!(committed(&world), 3);
+}
+
+/// Each record of the source is alone in its transaction, so that every other offset is a marker's.
+#[test]
+fn c4_events_behind_an_incomplete_one_are_committed_though_offsets_have_gaps() {
+    let world = World::new();
+    let mut a = world.owner("a");
+    world.park();
+    (0..1_000).for_each(|_| world.send_in_transaction());
+    let said = world.settle(&mut a);
+    let failed = said.iter().find(|said| matches!(said, FromWorker::Failed(_)));
+    assert!(failed.is_none(), "{failed:?}");
+    assert_eq!(world.counts().len(), 999, "the window has the incomplete one and these");
+    let [first] = PARKED.take().try_into().expect("one event");
+    complete(first, 5_000);
+    world.settle(&mut a);
+    assert_eq!(world.counts().len(), 1_001);
+    assert_eq!(committed(&world), 2_000);
 }
 
 /// The store of a retired task stays, and so does its context.

@@ -82,14 +82,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// A record that was put back comes before one that is new.
     fn next_record(&mut self) -> Option<Fetched> {
         for task in self.tasks.values_mut() {
-            let in_flight = self.pool.in_flight(task.id);
-            if let Some(pause) = task.flow(in_flight) {
+            let window = self.pool.window(task.id);
+            if let Some(pause) = task.flow(window) {
                 match pause {
                     true => self.fetcher.pause(task.topic_partition()),
                     false => self.fetcher.resume(task.topic_partition()),
                 }
             }
-            if task.takes_more(in_flight)
+            if task.takes_more(window)
                 && let Some(record) = task.backlog.pop_front()
             {
                 return Some(Fetched::Record(record));
@@ -106,7 +106,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if task.topic_partition().topic() != record.topic_partition().topic() {
             return;
         }
-        if !task.takes_more(self.pool.in_flight(task.id)) {
+        if !task.takes_more(self.pool.window(task.id)) {
             if task.state == TaskState::Active {
                 task.backlog.push_back(record);
             }

@@ -222,10 +222,25 @@ impl World {
         self.send_event("n", &Added::Park(1));
     }
 
-    fn send_event(&self, key: &str, event: &Added) {
+    /// In a transaction of its own, whose marker takes the next offset.
+    pub(super) fn send_in_transaction(&self) {
+        let mut state = self.cluster.lock();
+        let epoch = state.init_producer("input");
+        for output in Self::outputs("n", &Added::Add(1)).iter() {
+            state.send("input", epoch, &output).expect("there is the topic");
+        }
+        state.commit("input", epoch).expect("a commit");
+    }
+
+    fn outputs(key: &str, event: &Added) -> Outputs {
         let mut outputs = Outputs::default();
         let topic: Topic<Added> = Topic::new(TOPIC);
         topic.write(&mut outputs, None, key, event).expect("it has a form");
+        outputs
+    }
+
+    fn send_event(&self, key: &str, event: &Added) {
+        let outputs = Self::outputs(key, event);
         for output in outputs.iter() {
             self.cluster.lock().append(&output).expect("there is the topic");
         }
