@@ -161,12 +161,16 @@ impl<A: EventSource> RunningSource<A> {
         true
     }
 
-    /// Runs `run` once for `partition`, with its store, inside a transaction, if the partition is
+    /// Runs `run` for `partition`, with its store, inside a transaction, if the partition is
     /// processed here. GKES: `Interject`.
+    ///
+    /// Its effects are committed once. If the transaction is aborted, `run` is called again, as the
+    /// handlers of events are; to give a value away, take it out of an `Option`. If the partition
+    /// moves to another member before that, `run` is dropped.
     pub fn interject(
         &self,
         partition: i32,
-        run: impl FnOnce(&mut EventContext<A::Store>, SystemTime) -> HandlerResult<ExecutionState>
+        run: impl FnMut(&mut EventContext<A::Store>, SystemTime) -> HandlerResult<ExecutionState>
         + Send
         + 'static,
     ) {

@@ -16,10 +16,11 @@
 //! half of them are done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
-use crate::handler::{EventContext, EventTicket};
+use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
 use crate::record::{Record, TopicPartition};
 use crate::store::{EventSeq, StateStore};
 
@@ -223,8 +224,15 @@ pub struct Waiting {
 pub enum Input {
     /// A record.
     Record(Record),
-    /// An interjection; of a scheduled one, its place in the schedule.
-    Interjection(Option<usize>),
+    /// A scheduled interjection.
+    Scheduled {
+        /// Its place in the schedule.
+        which: usize,
+        /// When it runs again, in milliseconds since the Unix epoch.
+        next_ms: i64,
+    },
+    /// An interjection that somebody asked for.
+    Once,
 }
 
 impl Input {
@@ -232,9 +240,45 @@ impl Input {
     pub const fn record(&self) -> Option<&Record> {
         match self {
             Self::Record(record) => Some(record),
-            Self::Interjection(_) => None,
+            Self::Scheduled { .. } | Self::Once => None,
         }
     }
+
+    const fn scheduled(&self) -> Option<usize> {
+        match self {
+            Self::Scheduled { which, .. } => Some(*which),
+            Self::Record(_) | Self::Once => None,
+        }
+    }
+}
+
+/// An interjection at any time, by `RunningSource::interject`.
+pub type Interject<S> =
+    Box<dyn FnMut(&mut EventContext<S>, SystemTime) -> HandlerResult<ExecutionState> + Send>;
+
+/// An interjection that has effects or is incomplete, and is not committed: an abort runs it again.
+struct Uncommitted<S: 'static> {
+    run: Interject<S>,
+    /// Its last step, once it is complete.
+    last_step: Option<EventSeq>,
+}
+
+impl<S> fmt::Debug for Uncommitted<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uncommitted").field("last_step", &self.last_step).finish_non_exhaustive()
+    }
+}
+
+/// Whether the group knows the schedule of a task's interjections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScheduleState {
+    /// It travels with the commits that there are anyway.
+    #[default]
+    Known,
+    /// The next owner would begin it anew: a transaction of its own is to commit it.
+    Unknown,
+    /// It is in a transaction.
+    Committing,
 }
 
 /// One assigned partition.
@@ -260,6 +304,10 @@ pub struct Task<S: StateStore> {
     incomplete_runs: BTreeSet<usize>,
     /// When each interjection runs next.
     pub interjections: Vec<Instant>,
+    /// Whether the group knows that.
+    pub schedule: ScheduleState,
+    /// Interjections that ran once and are not committed, by their first steps.
+    uncommitted: BTreeMap<EventSeq, Uncommitted<S>>,
     /// Whether its store is to be a copy when it is closed.
     pub retires: bool,
     /// Whether it begins nothing, because the group may give it to another member.
@@ -288,6 +336,8 @@ impl<S: StateStore> Task<S> {
             incomplete_interjections: 0,
             incomplete_runs: BTreeSet::new(),
             interjections: Vec::new(),
+            schedule: ScheduleState::Known,
+            uncommitted: BTreeMap::new(),
             retires: false,
             suspended: false,
             paused: false,
@@ -328,20 +378,47 @@ impl<S: StateStore> Task<S> {
         if waiting.input.record().map(Record::offset) != ticket.offset {
             return None;
         }
-        if let Input::Interjection(which) = waiting.input {
-            self.incomplete_interjections -= 1;
-            which.map(|which| self.incomplete_runs.remove(&which));
+        let waiting = self.waiting.remove(&ticket.event)?;
+        self.incomplete_interjections -= usize::from(waiting.input.record().is_none());
+        if let Some(which) = waiting.input.scheduled() {
+            self.incomplete_runs.remove(&which);
         }
-        self.waiting.remove(&ticket.event)
+        Some(waiting)
     }
 
     /// Keeps an incomplete event until a completion takes it.
     pub fn keep_waiting(&mut self, first_step: EventSeq, waiting: Waiting) {
-        if let Input::Interjection(which) = waiting.input {
-            self.incomplete_interjections += 1;
-            self.incomplete_runs.extend(which);
-        }
+        self.incomplete_interjections += usize::from(waiting.input.record().is_none());
+        self.incomplete_runs.extend(waiting.input.scheduled());
         self.waiting.insert(first_step, waiting);
+    }
+
+    /// Keeps an interjection that ran once until its effects are committed: `last_step` is its last
+    /// step, if it is complete.
+    pub fn keep_uncommitted(
+        &mut self,
+        first_step: EventSeq,
+        run: Interject<S>,
+        last_step: Option<EventSeq>,
+    ) {
+        self.uncommitted.insert(first_step, Uncommitted { run, last_step });
+    }
+
+    /// An interjection that ran once is complete: `last_step` is `None` if it had no effects.
+    pub fn completed_once(&mut self, first_step: EventSeq, last_step: Option<EventSeq>) {
+        match (last_step, self.uncommitted.get_mut(&first_step)) {
+            (Some(_), Some(known)) => known.last_step = last_step,
+            _ => drop(self.uncommitted.remove(&first_step)),
+        }
+    }
+
+    /// The effects of all steps up to `last` are committed, and the schedule with them.
+    pub fn committed_through(&mut self, last: EventSeq) {
+        self.context.store.commit_before(last.next());
+        self.uncommitted.retain(|_, once| once.last_step.is_none_or(|step| step > last));
+        if self.schedule == ScheduleState::Committing {
+            self.schedule = ScheduleState::Known;
+        }
     }
 
     /// Returns true if another interjection may begin.
@@ -368,8 +445,9 @@ impl<S: StateStore> Task<S> {
         self.paused
     }
 
-    /// Undoes all that is not committed: the events will be delivered again.
-    pub fn rewind(&mut self) {
+    /// Undoes all that is not committed: the events will be delivered again. Returns the
+    /// interjections that ran once and have to run again, in their order.
+    pub fn rewind(&mut self) -> Vec<Interject<S>> {
         self.context.store.undo_from(EventSeq(0));
         self.context.outputs_mut().clear();
         self.context.next_incarnation();
@@ -378,6 +456,10 @@ impl<S: StateStore> Task<S> {
         self.incomplete_interjections = 0;
         self.incomplete_runs.clear();
         self.paused = false;
+        if self.schedule == ScheduleState::Committing {
+            self.schedule = ScheduleState::Unknown;
+        }
+        std::mem::take(&mut self.uncommitted).into_values().map(|once| once.run).collect()
     }
 }
 

@@ -133,7 +133,7 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
                 expected = transaction;
             }
             6..=8 if planted == Planted::StoreNotRolledBack => task.context.outputs_mut().clear(),
-            6..=8 => task.rewind(),
+            6..=8 => drop(task.rewind()),
             _ => task = restored(&changelog),
         }
         if counts(&task) != expected {

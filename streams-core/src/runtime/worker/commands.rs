@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, OffsetToCommit, SendError, TxnProducer};
-use crate::eos::{Command, CommitOffset, Event, PartitionId, StopReason, TxnSeq};
+use crate::eos::{Command, CommitOffset, Event, PartitionId, Snapshot, StopReason, TxnSeq};
 use crate::error::Disposition;
 use crate::group::Generation;
 use crate::handler::EventSource;
@@ -13,7 +13,6 @@ use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
 use crate::runtime::error::SourceError;
 use crate::runtime::slot::SlotCommand;
-use crate::store::StateStore;
 use crate::task::TaskState;
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
@@ -38,11 +37,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Command::Settled { partitions, .. } => {
                 for (id, last) in partitions {
                     if let Some(task) = self.tasks.values_mut().find(|task| task.id == id) {
-                        task.context.store.commit_before(last.next());
+                        task.committed_through(last);
                     }
                 }
             }
-            Command::Rewind { partition, to } => self.rewind(partition, to.offset),
+            Command::Rewind { partition, to } => self.rewind(now, partition, &to),
             Command::Drained { partition } => {
                 let drained = self.tasks.values().find(|task| task.id == partition);
                 match drained.map(|task| (task.topic_partition().clone(), task.retires)) {
@@ -108,17 +107,22 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         Some(task.topic_partition().clone())
     }
 
-    /// EOS-4: the store rolls back, and the events are fetched again.
-    fn rewind(&mut self, id: PartitionId, offset: i64) {
+    /// EOS-4: the store and the schedule roll back, the events are fetched again, and interjections
+    /// run again.
+    fn rewind(&mut self, now: Instant, id: PartitionId, to: &Snapshot) {
+        let due = self.due_times(now, &to.schedule);
         let Some(task) = self.tasks.values_mut().find(|task| task.id == id) else {
             return;
         };
-        task.rewind();
-        let at = task.topic_partition().clone();
+        let runs = task.rewind();
+        let (at, offset) = (task.topic_partition().clone(), to.offset);
         tracing::info!(partition = %at, offset, "rewound");
-        if task.state == TaskState::Active
-            && let Err(error) = self.fetcher.assign(&at, offset)
-        {
+        if task.state != TaskState::Active {
+            return;
+        }
+        task.interjections = due;
+        self.run_again(at.partition(), runs);
+        if let Err(error) = self.fetcher.assign(&at, offset) {
             self.fail(error.into());
         }
     }

@@ -1,14 +1,13 @@
-//! Events: records, completions, interjections.
+//! Events: records and completions. Interjections are in `interjections`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker};
 use crate::client::{Fetched, Fetcher, TxnProducer, UnreadableBatch};
 use crate::eos::{Delivery, EventEnd, Offer};
-use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome, Severity};
+use crate::handler::{Completion, EventSource, IntoOutcome, Outcome, Severity};
 use crate::record::{ProducerRecord, Record};
 use crate::runtime::error::{EventPlace, SourceError};
 use crate::runtime::{OnUndecodable, OnUnreadable};
@@ -34,6 +33,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.full = false;
         self.run_waiting(now, clock);
         self.run_interjections(now, clock);
+        self.commit_schedules(now);
         for _ in 0..EVENTS_PER_ROUND {
             if self.failed {
                 return false;
@@ -137,22 +137,35 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// Ends a step of an event: the transaction takes its effects, and an incomplete event is kept
     /// for its completers.
-    fn end_step(&mut self, now: Instant, slot: usize, partition: i32, begun: Begun, ended: Ended) {
+    pub(super) fn end_step(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        partition: i32,
+        begun: Begun,
+        ended: Ended,
+    ) {
         let Some(task) = self.tasks.get_mut(&partition) else {
             return;
         };
         let Begun { event, offset, input, pinned } = begun;
         let records = task.context.outputs_mut().len();
-        let complete = match ended {
-            Ended::Complete => true,
-            Ended::Incomplete { completers } => {
-                let waiting = WaitingEvent { input, pinned: pinned || records > 0, completers };
-                task.keep_waiting(event, waiting);
-                false
+        let complete = ended == Ended::Complete;
+        let (id, step) = (task.id, task.context.event());
+        self.pool.end_event(id, EventEnd { event: step, offset, records, complete }, pinned);
+        match (ended, input) {
+            (Ended::Complete, Input::Record(_)) => {}
+            (Ended::Complete, Input::Scheduled { which, next_ms }) => {
+                self.scheduled_run_ended(id, step, which, next_ms);
             }
-        };
-        let end = EventEnd { event: task.context.event(), offset, records, complete };
-        self.pool.end_event(task.id, end, pinned);
+            (Ended::Complete, Input::Once) => {
+                task.completed_once(event, (pinned || records > 0).then_some(step));
+            }
+            (Ended::Incomplete { completers }, input) => {
+                let pinned = pinned || records > 0;
+                task.keep_waiting(event, WaitingEvent { input, pinned, completers });
+            }
+        }
         self.take_outputs(now, slot, partition);
     }
 
@@ -204,9 +217,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     next = 0;
                 }
                 Some(Waiting::Interject(partition, run)) => {
-                    let at = clock.wall_clock();
-                    let run = |ctx: &mut EventContext<_>| run(ctx, at).into_outcome();
-                    self.interject(now, slot, (partition, None), "interject", run);
+                    self.interject_once(now, slot, partition, run, clock.wall_clock());
                 }
                 None => return,
             }
@@ -256,76 +267,21 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Err(error) => self.fail(error),
         }
     }
-
-    fn run_interjections(&mut self, now: Instant, clock: &impl Clock) {
-        let due = |task: &Task<A::Store>| {
-            let (which, _) = task.due().find(|(_, at)| *at <= now)?;
-            Some((task.topic_partition().partition(), which))
-        };
-        while let Some((partition, which)) = self.tasks.values().find_map(due) {
-            let Offer::Join { slot, .. } = self.pool.offer(now) else {
-                self.full = true;
-                return;
-            };
-            let Some(interjection) = self.parts.interjections.get(which).copied() else {
-                return;
-            };
-            let next = self.first_run(now, interjection.every, interjection.jitter);
-            if let Some(task) = self.tasks.get_mut(&partition) {
-                task.interjections[which] = next;
-            }
-            let (at, shared) = (clock.wall_clock(), Arc::clone(&self.parts.shared));
-            let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, &shared, at);
-            let place = (partition, Some(which));
-            self.interject(now, slot, place, interjection.name, run);
-            if self.failed {
-                return;
-            }
-        }
-    }
-
-    fn interject(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        (partition, which): (i32, Option<usize>),
-        name: &str,
-        run: impl FnOnce(&mut EventContext<A::Store>) -> Outcome,
-    ) {
-        let Some(task) = self.tasks.get_mut(&partition) else {
-            return;
-        };
-        if task.state != TaskState::Active {
-            return;
-        }
-        let at = interjected(task, name);
-        task.context.begin(None);
-        let mark = task.context.mark();
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context)));
-        match settle(task, mark, outcome, 0, || at) {
-            Ok(ended) => {
-                let (event, input) = (task.context.event(), Input::Interjection(which));
-                let begun = Begun { event, offset: None, input, pinned: false };
-                self.end_step(now, slot, partition, begun, ended);
-            }
-            Err(error) => self.fail(error),
-        }
-    }
 }
 
 /// An event whose step ends.
-struct Begun {
+pub(super) struct Begun {
     /// The number of its first step.
-    event: EventSeq,
-    offset: Option<i64>,
-    input: Input,
+    pub(super) event: EventSeq,
+    pub(super) offset: Option<i64>,
+    pub(super) input: Input,
     /// Whether an earlier step had effects.
-    pinned: bool,
+    pub(super) pinned: bool,
 }
 
 /// How a step of an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     Complete,
     /// The event has so many completers left.
     Incomplete {
@@ -341,13 +297,13 @@ fn place(record: &Record) -> EventPlace {
     }
 }
 
-fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPlace {
+pub(super) fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPlace {
     EventPlace { partition: task.topic_partition().clone(), offset: None, name: name.to_owned() }
 }
 
 /// Ends a step of an event: logs its changes, or undoes it. `completers` is how many an earlier
 /// step has left.
-fn settle<S: StateStore>(
+pub(super) fn settle<S: StateStore>(
     task: &mut Task<S>,
     mark: crate::record::OutputMark,
     outcome: Result<Outcome, Panic>,

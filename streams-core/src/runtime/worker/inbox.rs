@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, next_run};
+use super::{Assignment, FromWorker, ToWorker, Waiting, Worker};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId, Snapshot};
-use crate::handler::{Completion, CompletionSink, EventContext, EventSource, Interjection};
+use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
 use crate::record::TopicPartition;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{SlotCommand, SlotReply};
 use crate::store::StateStore;
-use crate::task::{Restore, Task, TaskState};
+use crate::task::{Restore, ScheduleState, Task, TaskState};
 
 /// Takes completions to the worker.
 pub(super) struct CompletionMailbox<S: 'static, P>(pub(super) Mailbox<ToWorker<S, P>>);
@@ -128,34 +128,24 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         task.state = TaskState::Active;
-        self.pool.add_partition(task.id, task.start.clone());
-        let at = task.topic_partition().clone();
-        let assigned = self.fetcher.assign(&at, task.start.offset);
-        let mut runs = Vec::with_capacity(self.parts.interjections.len());
-        for which in 0..self.parts.interjections.len() {
-            let Interjection { every, jitter, .. } = self.parts.interjections[which];
-            runs.push(self.first_run(now, every, jitter));
-        }
+        let (id, at, start) = (task.id, task.topic_partition().clone(), task.start.clone());
+        let assigned = self.fetcher.assign(&at, start.offset);
+        let (schedule, is_unknown) = self.first_schedule(now, &start.schedule);
+        let due = self.due_times(now, &schedule);
         if let Some(task) = self.tasks.get_mut(&partition) {
-            task.interjections = runs;
-            tracing::info!(partition = %at, offset = task.start.offset, "active");
+            task.interjections = due;
+            task.schedule = match is_unknown {
+                true => ScheduleState::Unknown,
+                false => ScheduleState::Known,
+            };
+            tracing::info!(partition = %at, offset = start.offset, "active");
         }
+        self.pool.add_partition(id, Snapshot { schedule, ..start });
         self.parts.callbacks.activated(&at);
         match assigned {
             Ok(()) => (self.parts.report)(FromWorker::Active(at)),
             Err(error) => self.fail(error.into()),
         }
-    }
-
-    pub(super) fn first_run(
-        &mut self,
-        now: Instant,
-        every: std::time::Duration,
-        jitter: std::time::Duration,
-    ) -> Instant {
-        let spread = u64::try_from(jitter.as_nanos() * 2).unwrap_or(u64::MAX);
-        let random = self.random_below(spread);
-        next_run(now, every, jitter, random)
     }
 
     /// Begins nothing more of the partition. One that waits for a completer goes on: it could take

@@ -11,6 +11,7 @@ mod driver;
 mod events;
 mod fence;
 mod inbox;
+mod interjections;
 #[cfg(test)]
 mod planted_tests;
 mod restore;
@@ -31,23 +32,16 @@ use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::slot::{MakeProducer, Slot, SlotReply};
 use super::{OnUndecodable, OnUnreadable};
-use crate::ExecutionState;
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
-use crate::eos::{Command, EosConfig, Pool, Snapshot, TxnSeq};
+use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
-use crate::handler::{
-    Completion, EventContext, EventSource, Interjection, Result as HandlerResult,
-};
+use crate::handler::{Completion, EventSource, Interjection};
 use crate::record::TopicPartition;
-use crate::task::Task;
+use crate::task::{Interject, Task};
 
 /// So many events are processed before the mailbox is looked at again.
 const EVENTS_PER_ROUND: usize = 512;
-
-/// An interjection at any time, by [`super::RunningSource::interject`].
-pub(crate) type Interject<S> =
-    Box<dyn FnOnce(&mut EventContext<S>, SystemTime) -> HandlerResult<ExecutionState> + Send>;
 
 /// What a worker is told.
 pub(crate) enum ToWorker<S: 'static, P> {
@@ -187,6 +181,10 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     stopping: bool,
     ended: bool,
     random: u64,
+    /// The keys of the interjections, in their order.
+    schedule_keys: Vec<ScheduleKey>,
+    /// The time of day of this step, in milliseconds since the Unix epoch.
+    wall_ms: i64,
 }
 
 enum Waiting<S: 'static> {
@@ -227,6 +225,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         Self {
             completions: Arc::new(CompletionMailbox(mailbox)),
             random: parts.seed | 1,
+            schedule_keys: Self::schedule_keys(&parts.interjections),
+            wall_ms: 0,
             pool: Pool::new(parts.eos),
             parts,
             inbox,
@@ -256,6 +256,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return Next::Ended;
         }
         let now = clock.now();
+        self.wall_ms = unix_ms(clock.wall_clock());
         while let Ok(message) = self.inbox.try_recv() {
             self.handle(now, message);
         }
@@ -333,6 +334,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.random ^= self.random << 17;
         if bound == 0 { 0 } else { self.random % bound }
     }
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The next run of an interjection: `every`, longer or shorter by up to `jitter`.

@@ -53,7 +53,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn retire(&mut self, partition: TopicPartition) {
         let id = self.next_id();
         if let Some(task) = self.task_of(&partition) {
-            task.rewind();
+            // What an interjection has done and is not committed goes with the assignment.
+            drop(task.rewind());
             // Completers that still exist belong to the former assignment.
             task.renumber(id);
             (task.state, task.retires) = (TaskState::Retired, false);
