@@ -12,10 +12,14 @@ pub struct EosConfig {
     pub(crate) pending_transactions: usize,
     pub(crate) target_batch_size: usize,
     pub(crate) max_batch_size: usize,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) max_unsent_bytes: usize,
     pub(crate) batch_delay: Duration,
     pub(crate) transaction_timeout: Duration,
     pub(crate) offset_metadata_max_bytes: usize,
 }
+
+const MIB: usize = 1024 * 1024;
 
 impl Default for EosConfig {
     fn default() -> Self {
@@ -24,6 +28,8 @@ impl Default for EosConfig {
             pending_transactions: 1,
             target_batch_size: 1_000,
             max_batch_size: 10_000,
+            max_batch_bytes: 16 * MIB,
+            max_unsent_bytes: 64 * MIB,
             batch_delay: Duration::from_millis(10),
             transaction_timeout: Duration::from_secs(60),
             offset_metadata_max_bytes: 4_096,
@@ -33,6 +39,8 @@ impl Default for EosConfig {
 
 const POOL_SIZE_MAX: usize = 64;
 const BATCH_SIZE_MAX: usize = 1_000_000;
+const BATCH_BYTES_MIN: usize = 1024;
+const BATCH_BYTES_MAX: usize = 1024 * MIB;
 const BATCH_DELAY_MIN: Duration = Duration::from_millis(1);
 const BATCH_DELAY_MAX: Duration = Duration::from_secs(10);
 const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
@@ -77,6 +85,28 @@ impl EosConfig {
     /// If it is out of range, or below `target_batch_size`.
     pub fn max_batch_size(mut self, events: usize) -> Result<Self, ConfigError> {
         self.max_batch_size = events;
+        self.check()
+    }
+
+    /// The bytes of outputs and changes at which a transaction takes no more events, and ends even
+    /// while others are in flight: 1 KiB to 1 GiB, by default 16 MiB. The last event may exceed it.
+    /// Each producer's queue has the same bound, or that of one record if it is larger.
+    ///
+    /// # Errors
+    /// If it is out of range, or above `max_unsent_bytes`.
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        self.max_batch_bytes = bytes;
+        self.check()
+    }
+
+    /// The bytes of outputs and changes that wait in a worker's memory for its producers: at this
+    /// bound the worker begins no event until they have taken some. From `max_batch_bytes` to 16
+    /// GiB, by default 64 MiB.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn max_unsent_bytes(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        self.max_unsent_bytes = bytes;
         self.check()
     }
 
@@ -126,6 +156,10 @@ impl EosConfig {
         range("target_batch_size", self.target_batch_size, 1, self.max_batch_size)?;
         let delays = BATCH_DELAY_MIN..=BATCH_DELAY_MAX;
         ConfigError::check_duration("batch_delay", self.batch_delay, delays)?;
+        let batch = self.max_batch_bytes;
+        range("max_unsent_bytes", self.max_unsent_bytes, BATCH_BYTES_MIN, 16 * BATCH_BYTES_MAX)?;
+        let batch_max = BATCH_BYTES_MAX.min(self.max_unsent_bytes);
+        range("max_batch_bytes", batch, BATCH_BYTES_MIN, batch_max)?;
         let metadata = metadata_bytes_min(0)..=OFFSET_METADATA_MAX_BYTES;
         ConfigError::check("offset_metadata_max_bytes", self.offset_metadata_max_bytes, metadata)?;
         let timeouts = TRANSACTION_TIMEOUT_MIN..=TRANSACTION_TIMEOUT_MAX;
@@ -154,6 +188,14 @@ mod tests {
         assert_eq!(
             text(config.pending_transactions(3)),
             "`pending_transactions` is 3: it must be from 0 to 2"
+        );
+        assert_eq!(
+            text(config.max_batch_bytes(10)),
+            "`max_batch_bytes` is 10: it must be from 1024 to 67108864"
+        );
+        assert_eq!(
+            text(config.max_unsent_bytes(1_024)),
+            "`max_batch_bytes` is 16777216: it must be from 1024 to 1024"
         );
         assert_eq!(
             text(config.offset_metadata_max_bytes(10)),

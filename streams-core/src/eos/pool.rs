@@ -264,7 +264,8 @@ impl Pool {
         match self.txns.back() {
             Some(txn) if txn.state == TxnState::Open => {
                 // What is suspended waits for nothing else that could join it.
-                let is_full = txn.size() >= self.config.max_batch_size;
+                let is_full = txn.size() >= self.config.max_batch_size
+                    || txn.bytes >= self.config.max_batch_bytes;
                 let unpins = is_completion && txn.pinned > 0;
                 if !unpins && (is_full || self.holds_suspended(txn)) {
                     return Offer::Full;
@@ -321,6 +322,13 @@ impl Pool {
         if end.records > 0 || (end.complete && end.offset.is_some()) {
             let touched = Touched { last: end.event, snapshot: None };
             txn.touched.insert(partition, touched);
+        }
+    }
+
+    /// The event that ended last sends so many bytes, changelog included.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        if let Some(txn) = self.txns.back_mut() {
+            txn.bytes += bytes;
         }
     }
 
@@ -479,7 +487,8 @@ impl Pool {
         if !ready || sealed > self.config.pending_transactions {
             return;
         }
-        let is_full = txn.size() >= self.config.target_batch_size;
+        let is_full =
+            txn.size() >= self.config.target_batch_size || txn.bytes >= self.config.max_batch_bytes;
         let is_old = now >= txn.opened_at + self.config.batch_delay;
         let due = is_full || closing || (is_alone && (is_old || !more_input));
         if !due {

@@ -93,6 +93,7 @@ pub struct Transaction {
     pub(super) transmit: bool,
     pub(super) events: usize,
     pub(super) records: usize,
+    pub(super) bytes: usize,
     /// Incomplete events whose effects are in it: it can't be sealed before they are done.
     pub(super) pinned: usize,
     pub(super) touched: BTreeMap<PartitionId, Touched>,
@@ -108,6 +109,7 @@ impl Transaction {
             transmit: false,
             events: 0,
             records: 0,
+            bytes: 0,
             pinned: 0,
             touched: BTreeMap::new(),
         }

@@ -99,9 +99,10 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
         let (pool_size, timeout) = (self.eos.pool_size, self.eos.transaction_timeout);
         let (application, coordinator) = (group.clone(), coordinator.clone());
+        let queue_bytes = self.eos.max_batch_bytes;
         let make_producer = move |slot: usize| {
             let id = transactional_id(&application, &instance, index * pool_size + slot);
-            RdTxnProducer::new(&cluster, &id, timeout, coordinator.clone())
+            RdTxnProducer::new(&cluster, &id, timeout, coordinator.clone(), queue_bytes)
         };
         let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
         let make_fetcher = move |reads| {

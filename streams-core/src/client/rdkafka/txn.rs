@@ -18,6 +18,12 @@ use crate::error::{Disposition, TxnError, TxnStep, disposition};
 use crate::group::Generation;
 use crate::record::OutputRef;
 
+const QUEUE_KBYTES: &str = "queue.buffering.max.kbytes";
+/// librdkafka's `message.max.bytes`, by default.
+const RECORD_BYTES_MAX: usize = 1_000_000;
+/// What headers and framing of one record may add.
+const QUEUE_KBYTES_SPARE: usize = 64;
+
 /// How long a wait for acknowledgements goes before failed deliveries are looked at. Each wait
 /// wakes librdkafka's connections, and that is what sends the records of a partition that was added
 /// to the transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
@@ -44,6 +50,7 @@ impl RdTxnProducer {
         transactional_id: &str,
         transaction_timeout: Duration,
         coordinator: CoordinatorWatch,
+        queue_bytes: usize,
     ) -> Result<Self, TxnError> {
         let failed = |message| TxnError {
             step: TxnStep::Init,
@@ -51,7 +58,11 @@ impl RdTxnProducer {
             message,
             disposition: Disposition::Stop,
         };
-        let producer: BaseProducer<Context> = base_config(cluster)
+        let mut config = base_config(cluster);
+        if cluster.properties.get(QUEUE_KBYTES).is_none() {
+            config.set(QUEUE_KBYTES, queue_kbytes(cluster, queue_bytes).to_string());
+        }
+        let producer: BaseProducer<Context> = config
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", millis(transaction_timeout).to_string())
             // A record waits no longer than its transaction.
@@ -111,6 +122,13 @@ impl RdTxnProducer {
         };
         Some(self.error(TxnStep::Produce, error))
     }
+}
+
+/// The bound of the producer's queue in KiB: a record that is larger than it would never be taken.
+fn queue_kbytes(cluster: &ClusterConfig, queue_bytes: usize) -> usize {
+    let record = cluster.properties.get("message.max.bytes");
+    let record = record.and_then(|bytes| bytes.parse().ok()).unwrap_or(RECORD_BYTES_MAX);
+    queue_bytes.max(record) / 1_024 + QUEUE_KBYTES_SPARE
 }
 
 fn detail(error: &KafkaError) -> RdError {

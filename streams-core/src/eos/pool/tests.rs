@@ -395,7 +395,11 @@ fn planted_bugs_are_caught() {
 }
 
 fn pool() -> (Pool, Instant) {
-    let mut pool = Pool::new(EosConfig::default());
+    pool_of(EosConfig::default())
+}
+
+fn pool_of(config: EosConfig) -> (Pool, Instant) {
+    let mut pool = Pool::new(config);
     let now = Instant::now();
     for slot in 0..3 {
         pool.handle(now, Event::Ready { slot });
@@ -679,4 +683,27 @@ fn a_cluster_that_is_away_for_a_while_is_waited_for_and_not_for_ever() {
     }
     let stop = Command::Stop { reason: StopReason::Failed };
     assert!(commands(&mut pool).contains(&stop));
+}
+
+#[test]
+fn u4_a_transaction_with_too_many_bytes_ends_although_another_is_in_flight() {
+    let mut config = EosConfig::default();
+    config.max_batch_bytes = 100;
+    let (mut pool, now) = pool_of(config);
+    event(&mut pool, now, 0, 1, true);
+    pool.advance(now, false);
+    commands(&mut pool);
+    event(&mut pool, now, 1, 1, true);
+    pool.add_bytes(99);
+    pool.advance(now, true);
+    let flushes = |c: &Command| matches!(c, Command::Flush { .. });
+    pool.handle(now, Event::Flushed { txn: TxnSeq(0) });
+    pool.advance(now, true);
+    assert!(!commands(&mut pool).iter().any(flushes), "it takes more");
+    event(&mut pool, now, 2, 1, true);
+    pool.add_bytes(1);
+    assert_eq!(pool.offer(now), Offer::Full);
+    pool.advance(now, true);
+    assert!(commands(&mut pool).iter().any(flushes), "it is full");
+    assert!(matches!(pool.offer(now), Offer::Join { txn: TxnSeq(2), .. }));
 }

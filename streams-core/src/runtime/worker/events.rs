@@ -38,7 +38,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             if self.failed {
                 return false;
             }
-            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+            let Offer::Join { slot, .. } = self.offer_event(now) else {
                 self.full = true;
                 return false;
             };
@@ -77,6 +77,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         tracing::warn!(%batch, next, "skipped a batch of records");
         (self.parts.report)(FromWorker::BatchSkipped);
+    }
+
+    /// Offers a transaction to a record or an interjection, unless too much waits to be sent.
+    pub(super) fn offer_event(&mut self, now: Instant) -> Offer {
+        let unsent: usize = self.slots.iter().map(|slot| slot.outputs.size_bytes()).sum();
+        match unsent >= self.parts.eos.max_unsent_bytes {
+            true => Offer::Full,
+            false => self.pool.offer(now),
+        }
     }
 
     /// A record that was put back comes before one that is new.
@@ -149,10 +158,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         let Begun { event, offset, input, pinned } = begun;
-        let records = task.context.outputs_mut().len();
+        let outputs = task.context.outputs_mut();
+        let (records, bytes) = (outputs.len(), outputs.size_bytes());
         let complete = ended == Ended::Complete;
         let (id, step) = (task.id, task.context.event());
         self.pool.end_event(id, EventEnd { event: step, offset, records, complete }, pinned);
+        self.pool.add_bytes(bytes);
         match (ended, input) {
             (Ended::Complete, Input::Record(_)) => {}
             (Ended::Complete, Input::Scheduled { which, next_ms }) => {
@@ -200,7 +211,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             let offer = match is_completion {
                 true => self.pool.offer_completion(now),
-                false => self.pool.offer(now),
+                false => self.offer_event(now),
             };
             let Offer::Join { slot, .. } = offer else {
                 self.full = true;

@@ -94,7 +94,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Some((task.topic_partition().partition(), which))
         };
         while let Some((partition, which)) = self.tasks.values().find_map(due) {
-            let Offer::Join { slot, .. } = self.pool.offer(now) else {
+            let Offer::Join { slot, .. } = self.offer_event(now) else {
                 self.full = true;
                 return;
             };

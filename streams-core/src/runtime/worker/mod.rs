@@ -43,6 +43,9 @@ use crate::task::{Interject, Task};
 /// So many events are processed before the mailbox is looked at again.
 const EVENTS_PER_ROUND: usize = 512;
 
+/// The time after which a producer whose queue was full is tried again.
+const SEND_RETRY: Duration = Duration::from_millis(1);
+
 /// What a worker is told.
 pub(crate) enum ToWorker<S: 'static, P> {
     /// A slot's thread says something.
@@ -287,8 +290,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         match (self.ended, more_restores || more_events || rewound) {
             (true, _) => Next::Ended,
             (false, true) => Next::Again,
-            (false, false) => Next::Wait(self.due()),
+            (false, false) => Next::Wait(self.due().into_iter().chain(self.retry_send(now)).min()),
         }
+    }
+
+    /// When a producer whose queue was full is tried again: its client tells nobody that it sent some.
+    fn retry_send(&self, now: Instant) -> Option<Instant> {
+        let waits = |slot: &Slot<P>| slot.transmit && slot.sent < slot.outputs.len();
+        self.slots.iter().any(waits).then(|| now + SEND_RETRY)
     }
 
     /// A partition's store.
