@@ -103,13 +103,75 @@ pub enum Disposition {
     Abort,
     /// The same, but the producer can't go on: it is made anew under its transactional id.
     Recover,
+    /// The same, and the worker's other producers that have made no progress since are made anew
+    /// too: what holds up this client holds them up as well.
+    RecoverAll,
     /// Committed or not, nobody knows: the producer is made anew, which ends the transaction one
     /// way or the other, and the committed offset tells which.
     Indefinite,
-    /// A newer producer has this transactional id: another instance runs under our name.
+    /// The broker refuses the producer's epoch: it has aborted the transaction after
+    /// `transaction_timeout`, or another process has initialised the transactional id. The group
+    /// says whether this member may go on.
     Fenced,
     /// A replay would fail the same way: stop, and say why.
     Stop,
+}
+
+/// Where the reason of an error lies. It decides for how long the source tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The cluster: a broker, a leader, a coordinator or a replica is away or overloaded. The
+    /// source tries again until `outage_timeout` is over.
+    Outage,
+    /// The cluster refuses this client's credentials, or the principal lacks a permission. The
+    /// source reports it at its start, and tries again for a short time once it has committed.
+    Access,
+    /// The group: its generation has changed, or it has expelled the member. The next generation
+    /// replays the events.
+    Group,
+    /// The transaction itself, as far as anybody can tell: a replay may fail in the same way, so
+    /// the source counts.
+    Transaction,
+}
+
+/// How long the source waits out an outage, unless it says otherwise.
+pub(crate) const OUTAGE_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a source that has worked puts up with refused credentials and missing permissions. A
+/// broker that restarts may not know them yet.
+pub(crate) const ACCESS_REFUSED_MAX: Duration = Duration::from_secs(60);
+
+impl Cause {
+    /// Returns the cause of a Kafka error; `code` is the protocol's number.
+    ///
+    /// # Examples
+    /// ```
+    /// use streams_core::error::Cause;
+    ///
+    /// const NOT_ENOUGH_REPLICAS: i16 = 19;
+    /// assert_eq!(Cause::of(NOT_ENOUGH_REPLICAS), Cause::Outage);
+    /// ```
+    pub const fn of(code: i16) -> Self {
+        match code {
+            // LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT,
+            // BROKER_NOT_AVAILABLE, REPLICA_NOT_AVAILABLE, NETWORK_EXCEPTION.
+            5..=9 | 13 => Self::Outage,
+            // COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
+            14..=16 => Self::Outage,
+            // NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_CONTROLLER.
+            19 | 20 | 41 => Self::Outage,
+            // CONCURRENT_TRANSACTIONS, KAFKA_STORAGE_ERROR, LISTENER_NOT_FOUND.
+            51 | 56 | 72 => Self::Outage,
+            // FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, OFFSET_NOT_AVAILABLE, UNSTABLE_OFFSET_
+            // COMMIT, THROTTLING_QUOTA_EXCEEDED.
+            74 | 75 | 78 | 88 | 89 => Self::Outage,
+            // TOPIC_, GROUP_, CLUSTER_, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, SECURITY_DISABLED,
+            // SASL_AUTHENTICATION_FAILED.
+            29 | 30 | 31 | 53 | 54 | 58 => Self::Access,
+            // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID.
+            22 | 25 | 27 | 82 => Self::Group,
+            _ => Self::Transaction,
+        }
+    }
 }
 
 /// A failed step of a transaction.
@@ -124,16 +186,19 @@ pub struct TxnError {
     pub message: String,
     /// What to do.
     pub disposition: Disposition,
+    /// Where the reason lies.
+    pub cause: Cause,
 }
 
 /// Kafka's error codes that a transaction can meet, and what each asks for.
 ///
 /// `code` is the protocol's number. The reasons stand at the arms; KIP-98, KIP-360, KIP-447 and
 /// KIP-890 decide most of them.
-pub fn disposition(step: TxnStep, code: i16) -> Disposition {
+pub const fn disposition(step: TxnStep, code: i16) -> Disposition {
     match code {
-        // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: somebody initialised the same transactional id
-        // after us. Whatever we still do must not be committed (EOS-5).
+        // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the broker has aborted the transaction, or another
+        // process has initialised the same transactional id. This producer must not commit any
+        // more (EOS-5).
         47 | 90 => Disposition::Fenced,
         // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID: the
         // group moved on between our last heartbeat and this commit (KIP-447). The member learns
@@ -151,15 +216,17 @@ pub fn disposition(step: TxnStep, code: i16) -> Disposition {
         // UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_ID: the client has
         // retried long enough for a topic that is only new.
         3 | 17 | 100 => Disposition::Stop,
-        // TOPIC_, GROUP_, CLUSTER_, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, SASL, SECURITY_DISABLED.
-        29 | 30 | 31 | 53 | 58 | 54 => Disposition::Stop,
+        // TOPIC_, GROUP_, CLUSTER_, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, SASL, SECURITY_DISABLED:
+        // the pool decides by `Cause::Access` for how long it tries again. The client may have
+        // given up for good.
+        29 | 30 | 31 | 53 | 58 | 54 => Disposition::Recover,
         // INVALID_TRANSACTION_TIMEOUT, UNSUPPORTED_VERSION, INVALID_REQUEST, INVALID_CONFIG,
         // OFFSET_METADATA_TOO_LARGE: settings, or a bug of ours. A replay changes nothing.
         50 | 35 | 42 | 40 | 12 => Disposition::Stop,
-        // REQUEST_TIMED_OUT, NETWORK_EXCEPTION, COORDINATOR_*, NOT_COORDINATOR and the like: the
-        // client retried as long as it may. On a commit nobody knows what the broker did.
-        7 | 13 if step == TxnStep::Commit => Disposition::Indefinite,
-        // Everything else has not happened: abort and replay.
+        // On a commit nobody knows what the broker did.
+        7 | 13 if matches!(step, TxnStep::Commit) => Disposition::Indefinite,
+        // Everything else has not happened: abort and replay. REQUEST_TIMED_OUT, NETWORK_EXCEPTION,
+        // COORDINATOR_*, NOT_COORDINATOR and the like: the client retried as long as it may.
         _ => Disposition::Abort,
     }
 }

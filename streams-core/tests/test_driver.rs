@@ -132,7 +132,7 @@ fn a_lost_reply_is_committed_and_a_lost_request_is_replayed() {
 #[test]
 fn a_fenced_source_stops() {
     let mut driver = TestDriver::<sums::Source>::new();
-    driver.inject(Fault::Fence).when("a", Numbers::Add(1)).then_fails("fenced");
+    driver.inject(Fault::Fence).when("a", Numbers::Add(1)).then_fails("FENCED_INSTANCE_ID");
     assert_eq!((driver.outputs().len(), driver.committed(0)), (0, None));
     driver.crash();
     assert_eq!(driver.read(&SUMS), [("a".to_owned(), Sum::Changed(1))], "the next one goes on");

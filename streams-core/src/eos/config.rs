@@ -112,7 +112,8 @@ impl EosConfig {
 
     /// The longest a transaction that could be committed takes more events, if they keep coming:
     /// 1 ms to 10 s, by default 10 ms. It waits for none; while another is in flight it could not
-    /// be committed.
+    /// be committed. At most half of `transaction_timeout`, so that the broker does not abort the
+    /// transaction before its commit.
     ///
     /// # Errors
     /// If it is out of range.
@@ -124,8 +125,12 @@ impl EosConfig {
     /// After this time the broker aborts a transaction whose owner is gone: 1 s to 15 min, the
     /// broker's own default limit; by default 60 s.
     ///
+    /// An incomplete event with effects holds its transaction open. If its completer takes longer
+    /// than this, the event is processed once more, and if that takes longer too, the source stops
+    /// with an error that names the event.
+    ///
     /// # Errors
-    /// If it is out of range.
+    /// If it is out of range, or shorter than twice `batch_delay`.
     pub fn transaction_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
         self.transaction_timeout = timeout;
         self.check()
@@ -154,8 +159,6 @@ impl EosConfig {
         range("pending_transactions", self.pending_transactions, 0, pending_max)?;
         range("max_batch_size", self.max_batch_size, 1, BATCH_SIZE_MAX)?;
         range("target_batch_size", self.target_batch_size, 1, self.max_batch_size)?;
-        let delays = BATCH_DELAY_MIN..=BATCH_DELAY_MAX;
-        ConfigError::check_duration("batch_delay", self.batch_delay, delays)?;
         let batch = self.max_batch_bytes;
         range("max_unsent_bytes", self.max_unsent_bytes, BATCH_BYTES_MIN, 16 * BATCH_BYTES_MAX)?;
         let batch_max = BATCH_BYTES_MAX.min(self.max_unsent_bytes);
@@ -164,6 +167,8 @@ impl EosConfig {
         ConfigError::check("offset_metadata_max_bytes", self.offset_metadata_max_bytes, metadata)?;
         let timeouts = TRANSACTION_TIMEOUT_MIN..=TRANSACTION_TIMEOUT_MAX;
         ConfigError::check_duration("transaction_timeout", self.transaction_timeout, timeouts)?;
+        let delays = BATCH_DELAY_MIN..=BATCH_DELAY_MAX.min(self.transaction_timeout / 2);
+        ConfigError::check_duration("batch_delay", self.batch_delay, delays)?;
         Ok(self)
     }
 }
@@ -201,5 +206,15 @@ mod tests {
             text(config.offset_metadata_max_bytes(10)),
             "`offset_metadata_max_bytes` is 10: it must be from 74 to 1048576"
         );
+    }
+
+    #[test]
+    fn c1_a_batch_takes_at_most_half_of_the_transaction_timeout() {
+        let slow = EosConfig::default().batch_delay(Duration::from_secs(2)).unwrap();
+        assert_eq!(
+            slow.transaction_timeout(Duration::from_secs(3)).unwrap_err().to_string(),
+            "`batch_delay` is 2s: it must be from 1ms to 1.5s"
+        );
+        assert!(slow.transaction_timeout(Duration::from_secs(4)).is_ok());
     }
 }

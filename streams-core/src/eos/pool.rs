@@ -9,14 +9,19 @@
 //! others are in flight it fills, until the batch size or the batch delay says stop. So an idle
 //! application answers at once, and a busy one commits in bulk.
 
+mod failure;
+mod patience;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+pub use self::patience::ABORTS_IN_A_ROW_MAX;
+use self::patience::Patience;
 use super::config::EosConfig;
 use super::progress::{Delivery, Progress, Snapshot, Window};
 use super::schedule::ScheduleKey;
 use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
-use crate::error::Disposition;
+use crate::error::{Cause, Disposition, OUTAGE_TIMEOUT};
 use crate::store::EventSeq;
 
 /// A partition's assignment to this worker: each assignment has a number of its own, so that what
@@ -62,7 +67,7 @@ pub enum Event {
     /// The transaction is committed, and its slot's producer has begun another.
     Committed { txn: TxnSeq },
     /// A step of the transaction failed.
-    Failed { txn: TxnSeq, disposition: Disposition },
+    Failed { txn: TxnSeq, disposition: Disposition, cause: Cause },
     /// The slot's transaction is aborted, and its producer has begun another.
     Aborted { slot: usize },
     /// The slot's producer could not abort.
@@ -70,7 +75,7 @@ pub enum Event {
     /// The slot's producer is made anew, and has begun a transaction.
     Recovered { slot: usize },
     /// The slot's producer could not be made anew.
-    RecoverFailed { slot: usize, disposition: Disposition },
+    RecoverFailed { slot: usize, disposition: Disposition, cause: Cause },
     /// The broker's committed offset told whether an indefinite commit happened.
     Resolved { txn: TxnSeq, committed: bool },
     /// The group is about to change its generation: begin no commit.
@@ -108,6 +113,8 @@ pub enum Command {
     Resolve { txn: TxnSeq, offsets: Vec<CommitOffset> },
     /// Committed: of each partition, the events up to this one can't be undone any more.
     Settled { txn: TxnSeq, partitions: Vec<(PartitionId, EventSeq)> },
+    /// The transaction is pinned, and older than `transaction_timeout`: its events come again once.
+    TimedOut { txn: TxnSeq },
     /// Undo all that is not committed, and fetch again from there.
     Rewind { partition: PartitionId, to: Snapshot },
     /// The closed partition has nothing left in any transaction (EOS-6).
@@ -119,24 +126,17 @@ pub enum Command {
 /// Why the pool stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// Another instance has our transactional id.
-    Fenced,
     /// A step failed in a way that a replay would repeat.
     Failed,
     /// Transactions were aborted [`ABORTS_IN_A_ROW_MAX`] times in a row.
     TooManyAborts,
+    /// The cluster was away for `outage_timeout`.
+    Outage,
 }
 
-/// So many aborts without a commit between them, and the application stops.
-pub const ABORTS_IN_A_ROW_MAX: u32 = 20;
-/// So many failed initialisations of producers in a row, and the application stops.
-const RECOVERIES_FAILED_MAX: u32 = 10;
 /// The next producer is initialised when the one before is ready, and after this time at the
 /// latest: one that ends what a predecessor left open takes half a second.
 const INIT_APART: Duration = Duration::from_millis(100);
-const ABORT_BACKOFF_MIN: Duration = Duration::from_millis(5);
-const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(ABORT_BACKOFF_MIN.as_nanos() < ABORT_BACKOFF_MAX.as_nanos());
 
 #[derive(Clone, Debug)]
 struct Partition {
@@ -168,6 +168,8 @@ enum Mode {
 pub struct Pool {
     config: EosConfig,
     slots: Vec<Slot>,
+    /// When each slot's producer was initialised.
+    made_at: Vec<Option<Instant>>,
     /// So many of them have been told to initialise their producer.
     begun: usize,
     /// When the next one is told at the latest.
@@ -183,8 +185,7 @@ pub struct Pool {
     suspended: BTreeSet<PartitionId>,
     mode: Mode,
     commits_held: bool,
-    aborts_in_a_row: u32,
-    recoveries_failed: u32,
+    patience: Patience,
     resume_at: Option<Instant>,
     commands: VecDeque<Command>,
 }
@@ -196,6 +197,7 @@ impl Pool {
         let mut pool = Self {
             config,
             slots: vec![Slot::Starting; config.pool_size],
+            made_at: vec![None; config.pool_size],
             begun: 0,
             init_by: None,
             idle: VecDeque::new(),
@@ -205,13 +207,19 @@ impl Pool {
             suspended: BTreeSet::new(),
             mode: Mode::Running,
             commits_held: false,
-            aborts_in_a_row: 0,
-            recoveries_failed: 0,
+            patience: Patience::new(OUTAGE_TIMEOUT),
             resume_at: None,
             commands: VecDeque::new(),
         };
         pool.init_next();
         pool
+    }
+
+    /// Sets how long the pool waits out an outage of the cluster; by default one hour.
+    #[must_use]
+    pub const fn outage_timeout(mut self, timeout: Duration) -> Self {
+        self.patience.set_outage_timeout(timeout);
+        self
     }
 
     fn init_next(&mut self) {
@@ -264,16 +272,34 @@ impl Pool {
         match self.txns.back() {
             Some(txn) if txn.state == TxnState::Open => {
                 // What is suspended waits for nothing else that could join it.
-                let is_full = txn.size() >= self.config.max_batch_size
-                    || txn.bytes >= self.config.max_batch_bytes;
+                let is_full = txn.size() >= self.max_batch_size(txn)
+                    || txn.bytes >= self.config.max_batch_bytes
+                    || self.is_expiring(now, txn);
                 let unpins = is_completion && txn.pinned > 0;
                 if !unpins && (is_full || self.holds_suspended(txn)) {
                     return Offer::Full;
                 }
                 Offer::Join { txn: txn.seq, slot: txn.slot }
             }
+            // The handler of the next event may block, and nobody would commit this one meanwhile.
+            Some(_) if self.patience.isolates() => Offer::Full,
             _ => self.open(now),
         }
+    }
+
+    /// After an abort that nothing explains, each event gets a transaction of its own: the others
+    /// don't share the fate of one that takes too long, or fails each time.
+    const fn max_batch_size(&self, txn: &Transaction) -> usize {
+        match self.patience.isolates() && txn.pinned == 0 {
+            true => 1,
+            false => self.config.max_batch_size,
+        }
+    }
+
+    /// Returns true if a pinned transaction takes completions only: in a steady stream of incomplete
+    /// events some event would pin it until the broker aborts it.
+    fn is_expiring(&self, now: Instant, txn: &Transaction) -> bool {
+        txn.pinned > 0 && now >= txn.opened_at + self.config.transaction_timeout / 2
     }
 
     fn open(&mut self, now: Instant) -> Offer {
@@ -356,17 +382,22 @@ impl Pool {
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Ready { slot } => {
-                self.recoveries_failed = 0;
+                self.initialised(now, slot);
                 self.slot_is_idle(slot);
                 self.init_next();
             }
             Event::Flushed { txn } => self.flushed(txn),
             Event::Committed { txn } => self.committed(txn),
-            Event::Failed { txn, disposition } => self.failed(now, txn, disposition),
+            Event::Failed { txn, disposition, cause } => self.failed(now, txn, disposition, cause),
             Event::Aborted { slot } => self.ended(now, slot),
-            Event::Recovered { slot } => self.recovered(now, slot),
+            Event::Recovered { slot } => {
+                self.initialised(now, slot);
+                self.recovered(now, slot);
+            }
             Event::AbortFailed { slot, disposition } => self.abort_failed(slot, disposition),
-            Event::RecoverFailed { slot, disposition } => self.recover_failed(slot, disposition),
+            Event::RecoverFailed { slot, disposition, cause } => {
+                self.recover_failed(now, slot, disposition, cause);
+            }
             Event::Resolved { txn, committed } => self.resolved(now, txn, committed),
             Event::HoldCommits => self.commits_held = true,
             Event::ReleaseCommits => self.commits_held = false,
@@ -382,6 +413,8 @@ impl Pool {
         if self.resume_at.is_some_and(|at| at <= now) {
             self.resume_at = None;
         }
+        self.expire_pinned(now);
+        self.retry_inits(now);
         match self.mode {
             Mode::Running => self.seal_if_due(now, more_input),
             Mode::Aborting(_) => self.finish_abort(now),
@@ -389,7 +422,7 @@ impl Pool {
         }
         self.init_if_due(now);
         self.transmit();
-        self.commit_oldest();
+        self.commit_oldest(now);
         self.report_drained();
     }
 
@@ -400,13 +433,27 @@ impl Pool {
 
     /// When to call [`Pool::advance`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_step().into_iter().chain(self.pinned_until()).min()
+    }
+
+    /// When the pool goes on by itself at the latest: the same, without the completers that may
+    /// still come.
+    pub fn next_step(&self) -> Option<Instant> {
         let batch = self
             .txns
             .back()
             .filter(|txn| txn.state == TxnState::Open && txn.has_effect() && txn.pinned == 0);
         let sealable = self.txns.len() == 1;
         let delay = batch.filter(|_| sealable).map(|txn| txn.opened_at + self.config.batch_delay);
-        delay.into_iter().chain(self.resume_at).chain(self.init_by).min()
+        let retry = self.patience.next_retry();
+        delay.into_iter().chain(self.resume_at).chain(self.init_by).chain(retry).min()
+    }
+
+    /// When the broker may abort the transaction that waits for a completer: it counts from the
+    /// first output, which is later than the first event.
+    fn pinned_until(&self) -> Option<Instant> {
+        let txn = self.txns.back().filter(|txn| txn.state == TxnState::Open && txn.pinned > 0)?;
+        Some(txn.opened_at + self.config.transaction_timeout)
     }
 
     /// Whether nothing is in flight or waiting to be.
@@ -454,8 +501,6 @@ impl Pool {
         self.partitions.get(&partition).map(|known| &known.committed)
     }
 
-    /// Effects of an incomplete event can't be committed, and the next owner can't wait for its
-    /// completer: they are undone, and the event is the next owner's.
     fn close(&mut self, now: Instant, partition: PartitionId) {
         let Some(known) = self.partitions.get_mut(&partition) else {
             return;
@@ -463,7 +508,7 @@ impl Pool {
         known.closing = true;
         let holds = |txn: &Transaction| txn.pinned > 0 && txn.touched.contains_key(&partition);
         if self.mode == Mode::Running && self.txns.back().is_some_and(holds) {
-            self.abort_from(now, self.txns.len() - 1, None);
+            self.abort_pinned(now);
         }
     }
 
@@ -524,13 +569,14 @@ impl Pool {
     }
 
     /// EOS-2: only the oldest commits.
-    fn commit_oldest(&mut self) {
+    fn commit_oldest(&mut self, now: Instant) {
         let held = self.commits_held && self.suspended_are_drained();
         let Some(txn) = self.txns.front_mut() else {
             return;
         };
         if txn.state == TxnState::Flushed && !held {
             txn.transition(TxnState::Committing);
+            txn.committing_since = Some(now);
             let (seq, slot, offsets) = (txn.seq, txn.slot, txn.offsets());
             self.commands.push_back(Command::Commit { txn: seq, slot, offsets });
         }
@@ -550,9 +596,15 @@ impl Pool {
             .collect();
         for partition in drained {
             self.partitions.remove(&partition);
+            self.patience.drained(partition);
             self.suspended.remove(&partition);
             self.commands.push_back(Command::Drained { partition });
         }
+    }
+
+    fn initialised(&mut self, now: Instant, slot: usize) {
+        self.made_at[slot] = Some(now);
+        self.patience.initialised(slot);
     }
 
     fn slot_is_idle(&mut self, slot: usize) {
@@ -581,7 +633,7 @@ impl Pool {
     }
 
     fn settle(&mut self, txn: Transaction) {
-        self.aborts_in_a_row = 0;
+        self.patience.committed();
         let mut partitions = Vec::with_capacity(txn.touched.len());
         for (id, touched) in txn.touched {
             let Some((known, snapshot)) = self.partitions.get_mut(&id).zip(touched.snapshot) else {
@@ -592,154 +644,6 @@ impl Pool {
             partitions.push((id, touched.last));
         }
         self.commands.push_back(Command::Settled { txn: txn.seq, partitions });
-    }
-
-    fn failed(&mut self, now: Instant, seq: TxnSeq, disposition: Disposition) {
-        let Some(at) = self.txns.iter().position(|txn| txn.seq == seq) else {
-            return;
-        };
-        if self.txns[at].state == TxnState::Aborting {
-            return;
-        }
-        match disposition {
-            Disposition::Fenced => self.stop(StopReason::Fenced),
-            Disposition::Stop => self.stop(StopReason::Failed),
-            Disposition::Indefinite => {
-                let txn = &mut self.txns[at];
-                txn.transition(TxnState::Indefinite);
-                self.commands.push_back(Command::Recover { slot: txn.slot });
-            }
-            Disposition::Abort => self.abort_from(now, at, None),
-            Disposition::Recover => self.abort_from(now, at, Some(seq)),
-        }
-    }
-
-    /// EOS-4: this transaction and all later ones are aborted. The one in `recover` needs a new
-    /// producer for it.
-    fn abort_from(&mut self, now: Instant, at: usize, recover: Option<TxnSeq>) {
-        let mut partitions = match std::mem::replace(&mut self.mode, Mode::Running) {
-            Mode::Running => {
-                self.aborts_in_a_row += 1;
-                BTreeSet::new()
-            }
-            Mode::Aborting(partitions) => partitions,
-            Mode::Stopped => return self.mode = Mode::Stopped,
-        };
-        if self.aborts_in_a_row > ABORTS_IN_A_ROW_MAX {
-            return self.stop(StopReason::TooManyAborts);
-        }
-        for txn in self.txns.range_mut(at..) {
-            if txn.state == TxnState::Aborting {
-                continue;
-            }
-            txn.transition(TxnState::Aborting);
-            partitions.extend(txn.touched.keys());
-            let slot = txn.slot;
-            self.commands.push_back(match recover == Some(txn.seq) {
-                true => Command::Recover { slot },
-                false => Command::Abort { txn: txn.seq, slot },
-            });
-        }
-        self.mode = Mode::Aborting(partitions);
-        self.finish_abort(now);
-    }
-
-    fn abort_failed(&mut self, slot: usize, disposition: Disposition) {
-        match disposition {
-            Disposition::Fenced => self.stop(StopReason::Fenced),
-            // Initialising the producer anew aborts what it left open.
-            _ => self.commands.push_back(Command::Recover { slot }),
-        }
-    }
-
-    /// Each try has taken its whole timeout: the cluster can't be reached, which may pass.
-    fn recover_failed(&mut self, slot: usize, disposition: Disposition) {
-        self.recoveries_failed += 1;
-        match disposition {
-            Disposition::Fenced => self.stop(StopReason::Fenced),
-            Disposition::Stop => self.stop(StopReason::Failed),
-            _ if self.recoveries_failed > RECOVERIES_FAILED_MAX => self.stop(StopReason::Failed),
-            _ => self.commands.push_back(Command::Recover { slot }),
-        }
-    }
-
-    fn recovered(&mut self, now: Instant, slot: usize) {
-        self.recoveries_failed = 0;
-        let Slot::Busy(seq) = self.slots[slot] else {
-            return self.slot_is_idle(slot);
-        };
-        match self.find(seq).map(|txn| (txn.state, txn.offsets())) {
-            Some((TxnState::Indefinite, offsets)) => {
-                self.commands.push_back(Command::Resolve { txn: seq, offsets });
-            }
-            _ => self.ended(now, slot),
-        }
-    }
-
-    fn resolved(&mut self, now: Instant, seq: TxnSeq, committed: bool) {
-        let indefinite = |txn: &Transaction| txn.seq == seq && txn.state == TxnState::Indefinite;
-        let Some(at) = self.txns.iter().position(indefinite) else {
-            return;
-        };
-        if committed {
-            return self.committed(seq);
-        }
-        let slot = self.txns[at].slot;
-        self.abort_from(now, at, None);
-        // Its producer is new already, and has nothing open.
-        let abort = Command::Abort { txn: seq, slot };
-        self.commands.retain(|command| *command != abort);
-        self.ended(now, slot);
-    }
-
-    /// The slot's transaction is aborted.
-    fn ended(&mut self, now: Instant, slot: usize) {
-        let aborting = |txn: &Transaction| txn.slot == slot && txn.state == TxnState::Aborting;
-        if let Some(at) = self.txns.iter().position(aborting) {
-            self.txns.remove(at);
-        }
-        self.slot_is_idle(slot);
-        self.finish_abort(now);
-    }
-
-    /// Once nothing is in flight any more, what is committed is known: the rest is undone.
-    ///
-    /// Earlier transactions than the failed one go on to commit before that. If the rewind did not
-    /// wait for them: 1. A commits, B fails. 2. The task rewinds to before A. 3. A is committed.
-    /// 4. A's events are processed again.
-    fn finish_abort(&mut self, now: Instant) {
-        if !self.txns.is_empty() {
-            return;
-        }
-        let Mode::Aborting(partitions) = &mut self.mode else {
-            return;
-        };
-        for id in std::mem::take(partitions) {
-            let Some(known) = self.partitions.get_mut(&id) else {
-                continue;
-            };
-            let to = known.committed.clone();
-            known.progress.rewind(&to);
-            self.commands.push_back(Command::Rewind { partition: id, to });
-        }
-        self.mode = Mode::Running;
-        // Once is chance: most often the generation changed under a commit.
-        self.resume_at = self.aborts_in_a_row.checked_sub(2).map(|doublings| {
-            let backoff = ABORT_BACKOFF_MIN.saturating_mul(1 << doublings.min(16));
-            now + backoff.min(ABORT_BACKOFF_MAX)
-        });
-    }
-
-    /// The member was expelled. A commit that is on its way may still succeed, or be refused; all
-    /// other transactions are aborted.
-    fn lose_all(&mut self, now: Instant) {
-        self.partitions.clear();
-        self.suspended.clear();
-        let committing = self
-            .txns
-            .front()
-            .is_some_and(|txn| matches!(txn.state, TxnState::Committing | TxnState::Indefinite));
-        self.abort_from(now, usize::from(committing), None);
     }
 
     fn stop(&mut self, reason: StopReason) {
@@ -780,5 +684,7 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+mod failure_tests;
 #[cfg(test)]
 mod tests;

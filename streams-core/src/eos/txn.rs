@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use super::PartitionId;
 use super::progress::Snapshot;
+use crate::error::Cause;
 use crate::store::EventSeq;
 
 /// The number of a transaction in its pool: they commit in this order (EOS-2).
@@ -97,6 +98,9 @@ pub struct Transaction {
     /// Incomplete events whose effects are in it: it can't be sealed before they are done.
     pub(super) pinned: usize,
     pub(super) touched: BTreeMap<PartitionId, Touched>,
+    pub(super) committing_since: Option<Instant>,
+    /// Why nobody knows whether its commit happened, if that is so.
+    pub(super) indefinite_cause: Cause,
 }
 
 impl Transaction {
@@ -112,6 +116,8 @@ impl Transaction {
             bytes: 0,
             pinned: 0,
             touched: BTreeMap::new(),
+            committing_since: None,
+            indefinite_cause: Cause::Transaction,
         }
     }
 

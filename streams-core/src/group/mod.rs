@@ -70,7 +70,7 @@ pub use self::member::Member;
 pub use self::view::{
     GroupView, MemberStatus, MemberView, MoveReason, Moved, Readiness, Step, Transition,
 };
-use crate::error::ConfigError;
+use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use assignor::{Assignment, Subscription};
 
 /// Partitions, by topic and number, in order.
@@ -113,6 +113,8 @@ pub struct GroupConfig {
     pub standby_replicas: usize,
     /// Where this member runs: copies are kept in other racks first.
     pub rack: Option<String>,
+    /// How long the member waits out an outage of its coordinator.
+    pub outage_timeout: Duration,
     /// Spreads the retries of several members.
     pub seed: u64,
 }
@@ -137,6 +139,7 @@ impl GroupConfig {
             active_transitions: 1,
             standby_replicas: 0,
             rack: None,
+            outage_timeout: OUTAGE_TIMEOUT,
             seed: 0,
         }
     }

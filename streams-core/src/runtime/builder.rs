@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
+use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
 use super::policy::{OnUndecodable, OnUnreadable, StartFrom};
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
@@ -14,7 +15,7 @@ use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
 use crate::eos::{EosConfig, metadata_bytes_min};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
 use crate::record::TopicPartition;
@@ -49,6 +50,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
     pub(super) leave_timeout: Duration,
+    pub(super) outage_timeout: Duration,
     pub(super) callbacks: Callbacks,
 }
 
@@ -73,6 +75,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             shared: None,
             missing: PhantomData,
             leave_timeout: LEAVE_TIMEOUT,
+            outage_timeout: OUTAGE_TIMEOUT,
             callbacks: Callbacks::default(),
         }
     }
@@ -103,6 +106,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             start_from: self.start_from,
             interjections: self.interjections,
             leave_timeout: self.leave_timeout,
+            outage_timeout: self.outage_timeout,
             callbacks: self.callbacks,
             shared: self.shared,
             missing: PhantomData,
@@ -257,6 +261,18 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// How long the source waits out an outage before it stops with an error: 1 s to 7 days, by
+    /// default 1 hour. Brokers, leaders or replicas may be away for that long, one after the other
+    /// or all of them; meanwhile the source tries again with a back-off.
+    ///
+    /// Refused credentials and missing permissions are no outage: they end a source that starts at
+    /// once, and a running one within a minute.
+    #[must_use]
+    pub const fn outage_timeout(mut self, timeout: Duration) -> Self {
+        self.outage_timeout = timeout;
+        self
+    }
+
     /// Called when a partition is ours, before its store is restored. GKES: `OnPartitionAssigned`.
     ///
     /// All four are called on the worker's thread, which processes nothing meanwhile.
@@ -369,6 +385,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         }
         let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
         ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;
+        let outage = OUTAGE_TIMEOUT_MIN..=OUTAGE_TIMEOUT_MAX;
+        ConfigError::check_duration("outage_timeout", self.outage_timeout, outage)?;
+        self.group.outage_timeout = self.outage_timeout;
         self.group.topics = vec![self.topic.clone()];
         self.group.seed = RandomState::new().hash_one(std::process::id());
         self.group.check()?;
@@ -413,7 +432,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             interjections: self.interjections.clone(),
             shared: self.shared_by_all(),
             seed: self.group.seed.wrapping_add(index as u64),
-            session_timeout: self.group.session_timeout,
+            outage_timeout: self.outage_timeout,
             make_producer,
             make_fetcher,
             callbacks: self.callbacks.clone(),

@@ -16,6 +16,7 @@ use self::hold::Hold;
 use super::copies::Copies;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
+use super::outage::Retry;
 use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
 use super::takeover::client_id;
@@ -29,8 +30,8 @@ use crate::record::TopicPartition;
 
 /// How long an orderly end may take before it is cut short.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an indefinite commit's offset is waited for.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long one question for an indefinite commit's offset may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A worker's mailbox, without its types.
 pub(crate) struct WorkerHandle {
@@ -456,7 +457,16 @@ impl Control {
             let mut admin = Admin::new(&settings.endpoint);
             let numbers: Vec<i32> = offsets.iter().map(|(at, _, _)| at.partition()).collect();
             let (group, source) = (settings.group.as_str(), &*settings.source);
-            let committed = admin.committed(group, source, &numbers, RESOLVE_TIMEOUT).await;
+            let mut retry = Retry::new(settings.outage_timeout);
+            let committed = loop {
+                match admin.committed(group, source, &numbers, RESOLVE_TIMEOUT).await {
+                    Ok(found) => break Ok(found),
+                    Err(error) => match retry.wait(error).await {
+                        Ok(()) => {}
+                        Err(error) => break Err(error),
+                    },
+                }
+            };
             let committed = committed.map_err(SourceError::from).map(|found| {
                 offsets.iter().any(|(at, offset, metadata)| {
                     let found = found.get(&at.partition());

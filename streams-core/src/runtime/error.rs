@@ -1,5 +1,7 @@
 //! Why a source does not start, or stopped.
 
+use std::time::Duration;
+
 use crate::client::wire::ClientError;
 use crate::client::{FetchError, UnreadableBatch};
 use crate::codec::CodecError;
@@ -175,12 +177,30 @@ pub enum SourceError {
         /// The last error.
         last: String,
     },
-    /// Another instance has our transactional ids.
+    /// The cluster was away, or refused to work, for longer than the source waits.
     #[error(
-        "fenced: another instance runs with the same group and instance id ({0}); give each \
-         instance its own"
+        "the cluster has not worked for {timeout:?} (`outage_timeout`), the last error was: \
+         {last}; nothing is lost: bring the cluster back, and start again"
     )]
-    Fenced(String),
+    Outage {
+        /// For how long.
+        timeout: Duration,
+        /// The last error.
+        last: String,
+    },
+    /// An incomplete event has outlived its transaction twice.
+    #[error(
+        "{at} was incomplete for longer than {timeout:?} (`transaction_timeout`), twice: its \
+         effects can't be committed before its completer comes, and the broker aborts the \
+         transaction after that time; complete the event sooner, forward and change tables in the \
+         completer only, or raise `transaction_timeout`"
+    )]
+    PinnedTooLong {
+        /// The event.
+        at: EventPlace,
+        /// The setting.
+        timeout: Duration,
+    },
     /// A partition can't be read.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -10,6 +10,7 @@ mod control;
 mod copies;
 mod error;
 pub(crate) mod mailbox;
+pub(crate) mod outage;
 mod policy;
 mod prepare;
 mod producer;

@@ -36,6 +36,7 @@ pub(crate) struct PrepareSettings {
     pub(crate) source: Arc<str>,
     pub(crate) changelog: String,
     pub(crate) start_from: StartFrom,
+    pub(crate) outage_timeout: Duration,
     pub(crate) take_over: TakeOver,
     pub(crate) clients: Clients,
     /// Shared with the producers.

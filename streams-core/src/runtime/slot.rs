@@ -9,17 +9,54 @@ use std::time::{Duration, Instant};
 
 use crate::client::{OffsetToCommit, TxnProducer};
 use crate::eos::TxnSeq;
-use crate::error::{Disposition, TxnError, TxnStep};
+use crate::error::{Cause, Disposition, TxnError, TxnStep};
 use crate::group::Generation;
 use crate::planted::{self, Bug};
 use crate::record::Outputs;
 
-/// How long one call to the broker may take.
+/// How long an initialisation or a flush may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long EndTxn with commit may take. After that a new producer asks whether it happened.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an abort may take. After that the initialisation of a new producer aborts.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the offsets may take, once the records are there. They take milliseconds, and after a
+/// broker's death the call may never end (`client/rdkafka/calls.rs`), so that a new producer saves
+/// time. A broker's failover takes 6 to 7 s: two tries end before, and the third one meets the new
+/// coordinator.
+const OFFSETS_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+/// The same, for a cluster that is slow or away.
+const OFFSETS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// So many tries in a row end after the shorter time.
+const SHORT_TRIES: u32 = 3;
+/// The bound is so many times what the last offsets took.
+const SLOWER_MAX: u32 = 4;
 
-/// How long the offsets may take, once the records are there: the rest of an outage is spent with
-/// a new producer.
-const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the next offsets of a worker may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OffsetsPatience {
+    /// How often in a row they took too long.
+    hung: u32,
+    /// How long the last ones took.
+    last: Duration,
+}
+
+impl OffsetsPatience {
+    pub(crate) fn timeout(self) -> Duration {
+        match self.hung < SHORT_TRIES {
+            true => (self.last * SLOWER_MAX).clamp(OFFSETS_TIMEOUT_MIN, OFFSETS_TIMEOUT_MAX),
+            false => OFFSETS_TIMEOUT_MAX,
+        }
+    }
+
+    pub(crate) const fn sent(&mut self, took: Duration) {
+        *self = Self { hung: 0, last: took };
+    }
+
+    pub(crate) const fn hung(&mut self) {
+        self.hung = self.hung.saturating_add(1);
+    }
+}
 
 /// Makes the producer of a slot, not initialised yet.
 pub(crate) type MakeProducer<P> = Arc<dyn Fn(usize) -> Result<P, TxnError> + Send + Sync>;
@@ -34,6 +71,8 @@ pub(crate) enum SlotCommand {
         txn: TxnSeq,
         offsets: Vec<OffsetToCommit>,
         generation: Generation,
+        /// How long the offsets may take.
+        timeout: Duration,
     },
     Abort,
 }
@@ -44,7 +83,7 @@ pub(crate) enum SlotReply<P> {
     Ready(Arc<P>),
     InitFailed(TxnError),
     Flushed(TxnSeq),
-    Committed(TxnSeq),
+    Committed { txn: TxnSeq, offsets_took: Duration },
     Failed(TxnSeq, TxnError),
     Aborted,
     AbortFailed(TxnError),
@@ -94,6 +133,7 @@ impl<P: TxnProducer> Slot<P> {
                         transactional_id: format!("producer {index}"),
                         message: "its thread panicked".to_owned(),
                         disposition: Disposition::Stop,
+                        cause: Cause::Transaction,
                     }));
                 }
             },
@@ -184,7 +224,7 @@ impl<P: TxnProducer> SlotCalls<P> {
                     Err(error) => SlotReply::Failed(txn, error),
                 });
             }
-            SlotCommand::Commit { txn, offsets, generation } => {
+            SlotCommand::Commit { txn, offsets, generation, timeout } => {
                 let started = Instant::now();
                 // EOS-7: only an offset commit is fenced by the generation.
                 let unfenced = offsets.is_empty();
@@ -193,10 +233,10 @@ impl<P: TxnProducer> SlotCalls<P> {
                 }
                 let fenced = match unfenced {
                     true => Ok(()),
-                    false => producer.send_offsets(&offsets, &generation, OFFSETS_TIMEOUT),
+                    false => producer.send_offsets(&offsets, &generation, timeout),
                 };
                 let sent = started.elapsed();
-                let committed = fenced.and_then(|()| producer.commit(CALL_TIMEOUT));
+                let committed = fenced.and_then(|()| producer.commit(COMMIT_TIMEOUT));
                 let took = started.elapsed();
                 tracing::trace!(slot = self.index, txn = txn.0, ?sent, ?took, "commit");
                 if let Err(error) = committed {
@@ -207,10 +247,10 @@ impl<P: TxnProducer> SlotCalls<P> {
                 if let Err(error) = producer.begin() {
                     tracing::warn!(%error, "the producer cannot begin a transaction after a commit");
                 }
-                reply(SlotReply::Committed(txn));
+                reply(SlotReply::Committed { txn, offsets_took: sent });
             }
             SlotCommand::Abort => {
-                let aborted = producer.abort(CALL_TIMEOUT).and_then(|()| producer.begin());
+                let aborted = producer.abort(ABORT_TIMEOUT).and_then(|()| producer.begin());
                 reply(match aborted {
                     Ok(()) => SlotReply::Aborted,
                     Err(error) => SlotReply::AbortFailed(error),
@@ -231,6 +271,7 @@ impl<P: TxnProducer> SlotCalls<P> {
             transactional_id: format!("producer {}", self.index),
             message,
             disposition: Disposition::Stop,
+            cause: Cause::Transaction,
         }
     }
 
@@ -244,3 +285,21 @@ impl<P: TxnProducer> SlotCalls<P> {
 
 #[cfg(test)]
 mod order_tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_that_hang_end_soon_and_those_of_a_slow_cluster_later() {
+        let mut patience = OffsetsPatience::default();
+        assert_eq!(patience.timeout(), OFFSETS_TIMEOUT_MIN);
+        for tries in 0..SHORT_TRIES {
+            assert_eq!(patience.timeout(), OFFSETS_TIMEOUT_MIN, "after {tries} tries");
+            patience.hung();
+        }
+        assert_eq!(patience.timeout(), OFFSETS_TIMEOUT_MAX);
+        patience.sent(Duration::from_secs(2));
+        assert_eq!(patience.timeout(), Duration::from_secs(8), "four times what they take");
+        patience.sent(Duration::from_millis(2));
+        assert_eq!(patience.timeout(), OFFSETS_TIMEOUT_MIN);
+    }
+}

@@ -132,6 +132,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             source: Arc::from(self.topic.as_str()),
             changelog: self.changelog_name(),
             start_from: self.start_from,
+            outage_timeout: self.outage_timeout,
             take_over: self.take_over(),
             clients: Clients::default(),
             coordinator,

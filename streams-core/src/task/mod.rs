@@ -372,6 +372,12 @@ impl<S: StateStore> Task<S> {
         Some(self.paused)
     }
 
+    /// The incomplete events that have had effects: they hold their transaction open.
+    pub fn pinning(&self) -> impl Iterator<Item = &Input> {
+        let pinning = self.waiting.values().filter(|waiting| waiting.pinned);
+        pinning.map(|waiting| &waiting.input)
+    }
+
     /// Takes the incomplete event that `ticket` belongs to, if there is one.
     pub fn take_waiting(&mut self, ticket: &EventTicket) -> Option<Waiting> {
         let waiting = self.waiting.get(&ticket.event)?;

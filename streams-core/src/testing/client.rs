@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::{Cluster, Found, Refused};
 use crate::client::{FetchError, Fetched, Fetcher, OffsetToCommit, SendError, TxnProducer};
-use crate::error::TxnError;
+use crate::error::{Cause, TxnError};
 use crate::group::Generation;
 use crate::record::{OutputRef, TopicPartition};
 
@@ -30,7 +30,8 @@ impl MemoryProducer {
     fn error(&self, refused: Refused) -> TxnError {
         let Refused { step, disposition, message } = refused;
         let transactional_id = self.transactional_id.clone();
-        TxnError { step, transactional_id, message: message.to_owned(), disposition }
+        let cause = Cause::Transaction;
+        TxnError { step, transactional_id, message: message.to_owned(), disposition, cause }
     }
 }
 

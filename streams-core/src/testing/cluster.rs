@@ -45,6 +45,8 @@ pub(crate) struct State {
     committed: BTreeMap<TopicPartition, OffsetToCommit>,
     generation: i32,
     faults: VecDeque<Fault>,
+    /// Another instance runs with the same instance id.
+    twin: bool,
     /// How many records were appended: their order across partitions.
     appended: u64,
     /// Records without a key go to the partitions in turn.
@@ -116,6 +118,7 @@ impl Cluster {
             committed: BTreeMap::new(),
             generation: 0,
             faults: VecDeque::new(),
+            twin: false,
             appended: 0,
             keyless: 0,
             now_ms: 0,
@@ -169,6 +172,11 @@ impl State {
 
     pub(crate) fn inject(&mut self, fault: Fault) {
         self.faults.push_back(fault);
+    }
+
+    /// Returns true if another instance has taken the instance id since the last call.
+    pub(crate) const fn take_twin(&mut self) -> bool {
+        std::mem::replace(&mut self.twin, false)
     }
 
     /// How many records were appended so far.
@@ -367,7 +375,7 @@ impl State {
         if at != step {
             return Ok(());
         }
-        self.faults.pop_front();
+        self.twin |= self.faults.pop_front() == Some(Fault::Fence);
         Err(Refused { step, disposition, message: "a fault that the test asked for" })
     }
 

@@ -27,6 +27,9 @@ const GROUP: &str = "test";
 /// 2026-01-01 00:00 UTC: where virtual time begins.
 const START: Duration = Duration::from_secs(1_767_225_600);
 const SEED: u64 = 0x5eed;
+/// What the group says of a second instance with the same instance id.
+const TWIN: &str = "group `test`: FENCED_INSTANCE_ID: another process runs under the same instance \
+                    id: give each its own";
 /// So many steps without an end are a bug.
 const STEPS_MAX: u64 = 100_000_000;
 
@@ -609,10 +612,14 @@ impl<A: EventSource> TestDriver<A> {
                 });
                 self.instance.mailbox.send(ToWorker::Resolved(txn, committed));
             }
-            // One instance alone is never expelled.
-            FromWorker::Confirm { question, .. } => {
-                self.instance.mailbox.send(ToWorker::Confirmed(question));
-            }
+            // The group knows a twin by its instance id; it never expels one instance alone.
+            FromWorker::Confirm { question, .. } => match self.cluster.lock().take_twin() {
+                true => {
+                    self.failure.get_or_insert_with(|| SourceError::Group(TWIN.to_owned()));
+                    self.instance.mailbox.send(ToWorker::StopNow);
+                }
+                false => self.instance.mailbox.send(ToWorker::Confirmed(question)),
+            },
             FromWorker::Failed(error) => {
                 let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
                 self.failure.get_or_insert(error);
@@ -656,14 +663,12 @@ impl<A: EventSource> Instance<A> {
         let make_producer =
             move |slot| Ok(MemoryProducer::new(producers.clone(), format!("test-{slot}")));
         let fetchers = cluster.clone();
-        let mut parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
+        let parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
             0,
             Arc::new(make_producer),
             Box::new(move |_| Ok(MemoryFetcher::new(fetchers.clone()))),
             Box::new(move |report| drop(reports.send(report))),
         );
-        // There is no group to explain a fence: it is another instance, and nothing is waited for.
-        parts.session_timeout = Duration::ZERO;
         let (mut slots, mut workers_slots) = (vec![], vec![]);
         for index in 0..parts.eos.pool_size {
             let (slot, commands) = Slot::without_thread();

@@ -30,7 +30,7 @@ use crate::client::coordinator::{CoordinatorWatch, Seen};
 use crate::group::Generation;
 
 /// So long after its timeout librdkafka has no excuse any more.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a call may take beyond the first answer of a coordinator that the member had to look
 /// for, and that has not moved.

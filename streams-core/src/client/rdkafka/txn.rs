@@ -14,7 +14,7 @@ use super::context::Context;
 use super::ffi::{self, RdError};
 use super::{base_config, creation_error, headers, millis};
 use crate::client::{ClusterConfig, CoordinatorWatch, OffsetToCommit, SendError, TxnProducer};
-use crate::error::{Disposition, TxnError, TxnStep, disposition};
+use crate::error::{Cause, Disposition, TxnError, TxnStep, disposition};
 use crate::group::Generation;
 use crate::record::OutputRef;
 
@@ -57,6 +57,7 @@ impl RdTxnProducer {
             transactional_id: transactional_id.to_owned(),
             message,
             disposition: Disposition::Stop,
+            cause: Cause::Transaction,
         };
         let mut config = base_config(cluster);
         if cluster.properties.get(QUEUE_KBYTES).is_none() {
@@ -100,6 +101,7 @@ impl RdTxnProducer {
             transactional_id: self.transactional_id.clone(),
             message,
             disposition: disposition_of(step, &error),
+            cause: cause_of(&error),
         }
     }
 
@@ -158,12 +160,16 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
     const AUTHENTICATION: i32 = RDKafkaErrorCode::Authentication as i32;
     let known = match error.code {
         FENCED => Disposition::Fenced,
-        TIMED_OUT | TRANSPORT if step == TxnStep::Commit && !error.requires_abort => {
-            Disposition::Indefinite
-        }
         // Nothing was committed, and the client may never come to itself.
-        TIMED_OUT if step != TxnStep::Init => Disposition::Recover,
-        UNKNOWN_TOPIC | UNKNOWN_PARTITION | AUTHENTICATION => Disposition::Stop,
+        TIMED_OUT => match step {
+            TxnStep::SendOffsets | TxnStep::Abort => Disposition::RecoverAll,
+            TxnStep::Commit if !error.requires_abort => Disposition::Indefinite,
+            TxnStep::Commit => Disposition::Recover,
+            TxnStep::Init | TxnStep::Begin | TxnStep::Produce => Disposition::Recover,
+        },
+        TRANSPORT if step == TxnStep::Commit && !error.requires_abort => Disposition::Indefinite,
+        UNKNOWN_TOPIC | UNKNOWN_PARTITION => Disposition::Stop,
+        AUTHENTICATION => Disposition::Recover,
         code if code > 0 => disposition(step, i16::try_from(code).unwrap_or(-1)),
         _ => Disposition::Abort,
     };
@@ -172,6 +178,28 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
         // "retry" is in a state that we don't understand.
         Disposition::Abort if error.fatal || !error.requires_abort => Disposition::Recover,
         known => known,
+    }
+}
+
+/// librdkafka's own codes are negative, Kafka's positive.
+const fn cause_of(error: &RdError) -> Cause {
+    const TIMED_OUT: i32 = RDKafkaErrorCode::OperationTimedOut as i32;
+    const TIMED_OUT_IN_QUEUE: i32 = RDKafkaErrorCode::TimedOutQueue as i32;
+    const MESSAGE_TIMED_OUT: i32 = RDKafkaErrorCode::MessageTimedOut as i32;
+    const TRANSPORT: i32 = RDKafkaErrorCode::BrokerTransportFailure as i32;
+    const ALL_BROKERS_DOWN: i32 = RDKafkaErrorCode::AllBrokersDown as i32;
+    const RESOLVE: i32 = RDKafkaErrorCode::Resolve as i32;
+    const WAIT_COORDINATOR: i32 = RDKafkaErrorCode::WaitingForCoordinator as i32;
+    const PURGED: i32 = RDKafkaErrorCode::PurgeQueue as i32;
+    const PURGED_IN_FLIGHT: i32 = RDKafkaErrorCode::PurgeInflight as i32;
+    const AUTHENTICATION: i32 = RDKafkaErrorCode::Authentication as i32;
+    const SSL: i32 = RDKafkaErrorCode::SSL as i32;
+    match error.code {
+        TIMED_OUT | TIMED_OUT_IN_QUEUE | MESSAGE_TIMED_OUT | TRANSPORT | ALL_BROKERS_DOWN
+        | RESOLVE | WAIT_COORDINATOR | PURGED | PURGED_IN_FLIGHT => Cause::Outage,
+        AUTHENTICATION | SSL => Cause::Access,
+        code if code > 0 && code <= i16::MAX as i32 => Cause::of(code as i16),
+        _ => Cause::Transaction,
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use crate::error::Cause;
+
 /// A failed request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +81,18 @@ impl ClientError {
                 ResponseError::try_from_code(*code).is_some_and(|error| error.is_retriable())
             }
             Self::NoBroker { .. } | Self::Version { .. } => false,
+        }
+    }
+
+    /// Where the reason lies.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NoBroker { .. } | Self::Connection { .. } => Cause::Outage,
+            Self::Refused { code, .. } => match Cause::of(*code) {
+                Cause::Transaction if self.is_retriable() => Cause::Outage,
+                cause => cause,
+            },
+            Self::Version { .. } => Cause::Transaction,
         }
     }
 

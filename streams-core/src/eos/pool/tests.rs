@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::patience::ABORT_BACKOFF_MAX;
 use super::*;
 
 /// xorshift, seeded.
@@ -182,15 +183,24 @@ impl World {
         self.pool.end_event(partition, end, sent);
     }
 
+    fn cause(&mut self) -> Cause {
+        match self.random.below(3) {
+            0 => Cause::Outage,
+            1 => Cause::Group,
+            _ => Cause::Transaction,
+        }
+    }
+
     fn failure(&mut self, txn: TxnSeq) -> Option<Event> {
         if !self.random.one_in(12) {
             return None;
         }
-        let disposition = match self.random.below(2) {
-            0 => Disposition::Abort,
-            _ => Disposition::Recover,
+        let disposition = match self.random.below(4) {
+            0 | 1 => Disposition::Abort,
+            2 => Disposition::Recover,
+            _ => Disposition::RecoverAll,
         };
-        Some(Event::Failed { txn, disposition })
+        Some(Event::Failed { txn, disposition, cause: self.cause() })
     }
 
     fn execute(&mut self, command: Command) {
@@ -219,7 +229,7 @@ impl World {
             Command::Resolve { txn, .. } => {
                 Event::Resolved { txn, committed: self.committed.contains(&txn) }
             }
-            Command::Settled { .. } | Command::Drained { .. } => return,
+            Command::Settled { .. } | Command::Drained { .. } | Command::TimedOut { .. } => return,
             Command::Rewind { partition, to } => {
                 self.waiting.retain(|(of, ..)| *of != partition);
                 if self.planted != Planted::NeverRewinds {
@@ -242,7 +252,11 @@ impl World {
         }
         let lost = self.random.one_in(10);
         if lost && self.random.one_in(2) {
-            return Event::Failed { txn, disposition: Disposition::Indefinite };
+            return Event::Failed {
+                txn,
+                disposition: Disposition::Indefinite,
+                cause: Cause::Outage,
+            };
         }
         self.committed.push(txn);
         for CommitOffset { partition, mut snapshot } in offsets {
@@ -256,7 +270,9 @@ impl World {
         self.network.remove(&slot);
         self.transmit.insert(slot, false);
         match lost {
-            true => Event::Failed { txn, disposition: Disposition::Indefinite },
+            true => {
+                Event::Failed { txn, disposition: Disposition::Indefinite, cause: Cause::Outage }
+            }
             false => Event::Committed { txn },
         }
     }
@@ -394,7 +410,7 @@ fn planted_bugs_are_caught() {
     }
 }
 
-fn pool() -> (Pool, Instant) {
+pub(super) fn pool() -> (Pool, Instant) {
     pool_of(EosConfig::default())
 }
 
@@ -433,7 +449,7 @@ fn producers_are_initialised_one_after_the_other() {
     assert_eq!(pool.poll_timeout(), None, "all are begun");
 }
 
-fn event(pool: &mut Pool, now: Instant, offset: i64, records: usize, complete: bool) {
+pub(super) fn event(pool: &mut Pool, now: Instant, offset: i64, records: usize, complete: bool) {
     event_of(pool, now, PartitionId(0), offset, records, complete);
 }
 
@@ -452,7 +468,7 @@ fn event_of(
     pool.end_event(partition, end, false);
 }
 
-fn commands(pool: &mut Pool) -> Vec<Command> {
+pub(super) fn commands(pool: &mut Pool) -> Vec<Command> {
     std::iter::from_fn(|| pool.poll_command()).collect()
 }
 
@@ -501,11 +517,13 @@ fn eos5_a_fenced_producer_commits_nothing() {
     event(&mut pool, now, 0, 1, true);
     pool.advance(now, false);
     commands(&mut pool);
-    let disposition = Disposition::Fenced;
-    pool.handle(now, Event::Failed { txn: TxnSeq(0), disposition });
+    let (disposition, cause) = (Disposition::Fenced, Cause::Transaction);
+    pool.handle(now, Event::Failed { txn: TxnSeq(0), disposition, cause });
     pool.advance(now, false);
-    let stop = [Command::Stop { reason: StopReason::Fenced }];
-    assert_eq!(commands(&mut pool), stop, "EOS-5: nothing is committed");
+    assert_eq!(commands(&mut pool), [Command::Recover { slot: 0 }], "the worker asks the group");
+    pool.handle(now, Event::Flushed { txn: TxnSeq(0) });
+    pool.advance(now, false);
+    assert_eq!(commands(&mut pool), [], "EOS-5: nothing is committed");
     assert_eq!(pool.offer(now), Offer::Full);
 }
 
@@ -595,7 +613,10 @@ fn eos3_nothing_begins_before_a_rewind_is_carried_out() {
     event(&mut pool, now, 0, 1, true);
     pool.advance(now, false);
     let txn = TxnSeq(0);
-    pool.handle(now, Event::Failed { txn, disposition: Disposition::Abort });
+    pool.handle(
+        now,
+        Event::Failed { txn, disposition: Disposition::Abort, cause: Cause::Transaction },
+    );
     commands(&mut pool);
     pool.handle(now, Event::Aborted { slot: 0 });
     let later = now + Duration::from_secs(60);
@@ -612,7 +633,10 @@ fn the_first_abort_is_replayed_at_once_and_those_that_follow_wait() {
         event(&mut pool, now, 0, 1, true);
         pool.advance(now, false);
         let txn = TxnSeq(n);
-        pool.handle(now, Event::Failed { txn, disposition: Disposition::Abort });
+        pool.handle(
+            now,
+            Event::Failed { txn, disposition: Disposition::Abort, cause: Cause::Transaction },
+        );
         let abort = |c: &Command| match c {
             Command::Abort { slot, .. } => Some(*slot),
             _ => None,
@@ -636,7 +660,10 @@ fn a_lost_reply_is_asked_for_before_anything_is_undone() {
     pool.handle(now, Event::Flushed { txn });
     pool.advance(now, false);
     commands(&mut pool);
-    pool.handle(now, Event::Failed { txn, disposition: Disposition::Indefinite });
+    pool.handle(
+        now,
+        Event::Failed { txn, disposition: Disposition::Indefinite, cause: Cause::Outage },
+    );
     assert_eq!(commands(&mut pool), [Command::Recover { slot: 0 }]);
     pool.handle(now, Event::Recovered { slot: 0 });
     assert!(matches!(commands(&mut pool)[..], [Command::Resolve { .. }]));
@@ -651,7 +678,10 @@ fn too_many_aborts_in_a_row_stop_the_source() {
         event(&mut pool, now, 0, 1, true);
         pool.advance(now, false);
         let txn = TxnSeq(n);
-        pool.handle(now, Event::Failed { txn, disposition: Disposition::Abort });
+        pool.handle(
+            now,
+            Event::Failed { txn, disposition: Disposition::Abort, cause: Cause::Transaction },
+        );
         for command in commands(&mut pool) {
             match command {
                 Command::Abort { slot, .. } => pool.handle(now, Event::Aborted { slot }),
@@ -664,25 +694,6 @@ fn too_many_aborts_in_a_row_stop_the_source() {
         commands(&mut pool);
     }
     panic!("it goes on for ever");
-}
-
-#[test]
-fn a_cluster_that_is_away_for_a_while_is_waited_for_and_not_for_ever() {
-    let mut pool = Pool::new(EosConfig::default());
-    let now = Instant::now();
-    commands(&mut pool);
-    let failed = |disposition| Event::RecoverFailed { slot: 0, disposition };
-    for _ in 0..RECOVERIES_FAILED_MAX {
-        pool.handle(now, failed(Disposition::Recover));
-        assert_eq!(commands(&mut pool), [Command::Recover { slot: 0 }]);
-    }
-    pool.handle(now, Event::Recovered { slot: 0 });
-    assert!(matches!(pool.offer(now), Offer::Join { .. }));
-    for _ in 0..=RECOVERIES_FAILED_MAX {
-        pool.handle(now, failed(Disposition::Recover));
-    }
-    let stop = Command::Stop { reason: StopReason::Failed };
-    assert!(commands(&mut pool).contains(&stop));
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl Bench {
             group,
             source: "in".into(),
             changelog: "changes".to_owned(),
+            outage_timeout: std::time::Duration::from_secs(1),
             start_from: StartFrom::default(),
             take_over,
             clients: Clients::default(),

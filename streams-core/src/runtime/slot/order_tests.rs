@@ -60,7 +60,8 @@ fn commit(offsets: Vec<OffsetToCommit>) -> SlotCommand {
         generation_id: 1,
         instance_id: None,
     };
-    SlotCommand::Commit { txn: TxnSeq(0), offsets, generation }
+    let timeout = OffsetsPatience::default().timeout();
+    SlotCommand::Commit { txn: TxnSeq(0), offsets, generation, timeout }
 }
 
 /// What the slot does for a commit of these offsets, after its producer is ready.
@@ -71,7 +72,7 @@ fn calls_for(offsets: Vec<OffsetToCommit>) -> Vec<&'static str> {
     let reply = move |reply| {
         replies.lock().expect("no panic").push(match reply {
             SlotReply::Ready(_) => "-> ready",
-            SlotReply::Committed(_) => "-> committed",
+            SlotReply::Committed { .. } => "-> committed",
             SlotReply::Failed(_, error) => {
                 assert!(error.message.contains("EOS-7"), "{error}");
                 "-> failed"

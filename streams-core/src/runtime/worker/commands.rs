@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, OffsetToCommit, SendError, TxnProducer};
 use crate::eos::{Command, CommitOffset, Event, PartitionId, Snapshot, StopReason, TxnSeq};
-use crate::error::Disposition;
+use crate::error::{Cause, Disposition};
 use crate::group::Generation;
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
@@ -39,8 +39,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     if let Some(task) = self.tasks.values_mut().find(|task| task.id == id) {
                         task.committed_through(last);
                     }
+                    self.forget_outlived(id);
                 }
             }
+            Command::TimedOut { .. } => self.replay_pinned(),
             Command::Rewind { partition, to } => self.rewind(now, partition, &to),
             Command::Drained { partition } => {
                 let drained = self.tasks.values().find(|task| task.id == partition);
@@ -60,15 +62,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// EOS-7: the generation goes with every commit.
     fn commit(&mut self, now: Instant, txn: TxnSeq, slot: usize, offsets: Vec<CommitOffset>) {
         let Some(generation) = self.generation.clone() else {
-            let disposition = Disposition::Abort;
-            return self.pool.handle(now, Event::Failed { txn, disposition });
+            let (disposition, cause) = (Disposition::Abort, Cause::Group);
+            return self.pool.handle(now, Event::Failed { txn, disposition, cause });
         };
         let (generation, offsets) = self.plant(generation, offsets);
         // The slot refuses a commit without an offset (EOS-7).
         let offsets = self.offsets(txn, &offsets);
+        let timeout = self.offsets_patience.timeout();
         let slot = &mut self.slots[slot];
         slot.generation = Some(generation.generation_id);
-        slot.command(SlotCommand::Commit { txn, offsets, generation });
+        slot.command(SlotCommand::Commit { txn, offsets, generation, timeout });
     }
 
     /// What a commit is made of, with the bug that a test has switched on.
@@ -131,7 +134,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let last = self.last_error.take();
         let text = last.as_ref().map_or(String::new(), ToString::to_string);
         let error = match (reason, last) {
-            (StopReason::Fenced, _) => SourceError::Fenced(text),
+            (StopReason::Outage, _) => {
+                SourceError::Outage { timeout: self.parts.outage_timeout, last: text }
+            }
             (StopReason::Failed, Some(error)) => SourceError::Transaction(error),
             (StopReason::TooManyAborts, _) => {
                 SourceError::TooManyAborts { count: crate::eos::ABORTS_IN_A_ROW_MAX, last: text }
@@ -181,9 +186,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         if let Some(error) = refused {
             slot.transmit = false;
-            let disposition = self.keep(now, index, error);
+            let (disposition, cause) = self.keep(now, index, error);
             if let Some(txn) = self.pool.txn_of(index) {
-                self.pool.handle(now, Event::Failed { txn, disposition });
+                self.pool.handle(now, Event::Failed { txn, disposition, cause });
             }
         }
     }

@@ -300,7 +300,7 @@ pub(super) enum Ended {
     },
 }
 
-fn place(record: &Record) -> EventPlace {
+pub(super) fn place(record: &Record) -> EventPlace {
     EventPlace {
         partition: record.topic_partition().clone(),
         offset: Some(record.offset()),

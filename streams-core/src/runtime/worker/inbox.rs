@@ -53,9 +53,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 (self.holding, self.rejoining) = (None, false);
                 self.pool.handle(now, Event::ReleaseCommits);
             }
-            ToWorker::Confirmed(question) => {
-                tracing::debug!(question, "the coordinator has confirmed this member");
-            }
+            ToWorker::Confirmed(question) => self.confirmed(question),
             ToWorker::Resolved(txn, committed) => {
                 self.pool.handle(now, Event::Resolved { txn, committed });
             }
@@ -239,7 +237,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         // EOS-7: there is nothing to commit with.
         (self.generation, self.holding) = (None, None);
         self.pool.handle(now, Event::LoseAll);
-        self.explain_fences();
+        self.explain_fences_by_loss();
     }
 
     fn slot_reply(&mut self, now: Instant, slot: usize, reply: SlotReply<P>) {
@@ -254,22 +252,26 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 }
             }
             SlotReply::InitFailed(error) => {
-                Event::RecoverFailed { slot, disposition: self.keep(now, slot, error) }
+                let (disposition, cause) = self.keep(now, slot, error);
+                Event::RecoverFailed { slot, disposition, cause }
             }
             SlotReply::Flushed(txn) => Event::Flushed { txn },
-            SlotReply::Committed(txn) => {
+            SlotReply::Committed { txn, offsets_took } => {
                 self.slots[slot].reset();
+                self.offsets_patience.sent(offsets_took);
                 Event::Committed { txn }
             }
             SlotReply::Failed(txn, error) => {
-                Event::Failed { txn, disposition: self.keep(now, slot, error) }
+                let (disposition, cause) = self.keep(now, slot, error);
+                Event::Failed { txn, disposition, cause }
             }
             SlotReply::Aborted => {
                 self.slots[slot].reset();
                 Event::Aborted { slot }
             }
             SlotReply::AbortFailed(error) => {
-                Event::AbortFailed { slot, disposition: self.keep(now, slot, error) }
+                let (disposition, _) = self.keep(now, slot, error);
+                Event::AbortFailed { slot, disposition }
             }
         };
         self.pool.handle(now, event);

@@ -12,6 +12,7 @@ mod events;
 mod fence;
 mod inbox;
 mod interjections;
+mod pinned;
 #[cfg(test)]
 mod planted_tests;
 mod restore;
@@ -27,10 +28,11 @@ use std::time::{Duration, Instant, SystemTime};
 use self::closer::Closer;
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
+use self::pinned::Outlived;
 use super::callbacks::Callbacks;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
-use super::slot::{MakeProducer, Slot, SlotReply};
+use super::slot::{MakeProducer, OffsetsPatience, Slot, SlotReply};
 use super::{OnUndecodable, OnUnreadable};
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
@@ -120,7 +122,6 @@ pub(crate) enum FromWorker {
     Resolve { worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)> },
     /// The worker wants a proof that the group's coordinator still counts on this member, newer
     /// than this question: `Confirmed` repeats its number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a fenced producer is to ask"))]
     Confirm { worker: usize, question: u64 },
     /// A batch of records was left out.
     BatchSkipped,
@@ -146,7 +147,7 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     /// What all handlers share.
     pub(crate) shared: Arc<A::Shared>,
     pub(crate) seed: u64,
-    pub(crate) session_timeout: Duration,
+    pub(crate) outage_timeout: Duration,
     pub(crate) make_producer: MakeProducer<P>,
     pub(crate) make_fetcher: MakeFetcher<F>,
     pub(crate) callbacks: Callbacks,
@@ -172,6 +173,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     waiting: VecDeque<Waiting<A::Store>>,
     last_error: Option<TxnError>,
     fence: Fence,
+    outlived: Outlived,
+    offsets_patience: OffsetsPatience,
     /// When the lag of warm copies is said next.
     lag_due: Option<Instant>,
     /// Asked to hold its commits, and one is on its way.
@@ -230,7 +233,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             random: parts.seed | 1,
             schedule_keys: Self::schedule_keys(&parts.interjections),
             wall_ms: 0,
-            pool: Pool::new(parts.eos),
+            pool: Pool::new(parts.eos).outage_timeout(parts.outage_timeout),
             parts,
             inbox,
             fetcher,
@@ -243,6 +246,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             waiting: VecDeque::new(),
             last_error: None,
             fence: Fence::default(),
+            outlived: Outlived::new(),
+            offsets_patience: OffsetsPatience::default(),
             lag_due: None,
             holding: None,
             rejoining: false,
@@ -307,7 +312,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// When a timer of the pool is due: something is under way.
     pub(crate) fn pool_due(&self) -> Option<Instant> {
-        self.pool.poll_timeout()
+        self.pool.next_step()
     }
 
     /// When a timer is due.

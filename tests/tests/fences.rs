@@ -1,0 +1,181 @@
+//! Transactions that end in an unclear way, on the embedded broker: nothing is lost or doubled, and
+//! the source goes on, or names the event that it can't commit.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use streams_broker::Broker;
+use streams_core::eos::EosConfig;
+use streams_core::prelude::*;
+use streams_core::{EventProducer, SourceBuilder};
+use streams_tests::oracle::read_committed;
+
+#[derive(Events)]
+enum Step {
+    /// Is counted.
+    Count(String),
+    /// The same, but its handler sleeps for so many milliseconds.
+    Sleep(u64),
+    /// The same; its completer comes after [`Shared::delays`].
+    Later(String),
+}
+
+#[derive(Events)]
+enum Counted {
+    Counted(String),
+}
+
+#[derive(StateStore)]
+struct Counts {
+    counts: Table<String, u64>,
+}
+
+static OUTPUT: Topic<Counted> = Topic::new("output");
+
+/// What the handlers of one test share.
+#[derive(Default)]
+struct Shared {
+    /// After how many milliseconds each run of a `Later` is completed; the last one repeats.
+    delays: Mutex<Vec<u64>>,
+    runs: AtomicU64,
+}
+
+impl Shared {
+    fn delay(&self) -> Duration {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let mut delays = self.delays.lock().unwrap();
+        let next = if delays.len() > 1 { delays.remove(0) } else { delays[0] };
+        Duration::from_millis(next)
+    }
+}
+
+#[event_source(events = Step, store = Counts, shared = Shared)]
+mod counts {
+    use super::*;
+
+    #[event_handler("Count")]
+    pub(super) fn count(ctx: &mut EventContext<Counts>, word: String) -> Result<ExecutionState> {
+        let count = ctx.store.counts.update(word.clone(), |count| {
+            *count += 1;
+            *count
+        });
+        ctx.forward(&OUTPUT, "key", Counted::Counted(format!("{word}={count}")))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Sleep")]
+    fn sleep(ctx: &mut EventContext<Counts>, millis: u64) -> Result<ExecutionState> {
+        std::thread::sleep(Duration::from_millis(millis));
+        count(ctx, "slept".to_owned())
+    }
+
+    #[event_handler("Later")]
+    fn later(
+        ctx: &mut EventContext<Counts>,
+        shared: &Shared,
+        word: String,
+    ) -> Result<ExecutionState> {
+        count(ctx, word)?;
+        let (completer, delay) = (ctx.completer(), shared.delay());
+        std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            completer.complete(|_| Ok(Complete));
+        });
+        Ok(Incomplete)
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct World {
+    broker: Broker,
+    producer: EventProducer<Step>,
+}
+
+impl World {
+    fn new() -> Self {
+        let _ = tracing_subscriber::fmt().with_test_writer().try_init();
+        let broker = Broker::builder().topic("input", 1).topic("output", 1).start().unwrap();
+        let topic = Topic::<Step>::new("input");
+        let producer = EventProducer::new(&broker.bootstrap(), topic).unwrap();
+        Self { broker, producer }
+    }
+
+    fn builder(&self, delays: &[u64]) -> SourceBuilder<counts::Source> {
+        let shared = Shared { delays: Mutex::new(delays.to_vec()), ..Shared::default() };
+        let builder = counts::Source::builder().shared(shared);
+        let builder = builder.bootstrap(self.broker.bootstrap()).group("g").topic("input");
+        builder.instance("a").leave_timeout(Duration::ZERO)
+    }
+
+    fn send(&self, step: &Step) {
+        self.producer.send("key", step).unwrap();
+        self.producer.flush(PATIENCE).unwrap();
+    }
+
+    fn send_all<'s>(&self, steps: impl IntoIterator<Item = &'s Step>) {
+        steps.into_iter().for_each(|step| drop(self.producer.send("key", step)));
+        self.producer.flush(PATIENCE).unwrap();
+    }
+
+    /// The committed outputs, once there are so many.
+    fn outputs(&self, at_least: usize) -> Vec<String> {
+        let bootstrap = self.broker.bootstrap();
+        let read = read_committed(&bootstrap, "output", at_least, PATIENCE);
+        let text = |value: Vec<u8>| String::from_utf8(value).unwrap();
+        read.unwrap().into_iter().map(text).collect()
+    }
+}
+
+fn count() -> Step {
+    Step::Count("w".to_owned())
+}
+
+fn counted(up_to: usize) -> Vec<String> {
+    (1..=up_to).map(|n| format!("w={n}")).collect()
+}
+
+/// The broker aborts transactions after a second.
+fn short() -> EosConfig {
+    EosConfig::default().transaction_timeout(Duration::from_secs(1)).unwrap()
+}
+
+#[test]
+fn c1_an_event_that_outlives_its_transaction_is_replayed() {
+    let world = World::new();
+    let source = world.builder(&[3_000, 0]).eos(short()).start().unwrap();
+    world.send(&Step::Later("w".to_owned()));
+    assert_eq!(world.outputs(1), counted(1));
+    world.send(&count());
+    assert_eq!(world.outputs(2), counted(2));
+    source.stop();
+    source.wait().unwrap();
+}
+
+#[test]
+fn c1_an_event_that_outlives_its_transaction_twice_is_named() {
+    let world = World::new();
+    let source = world.builder(&[3_000]).eos(short()).start().unwrap();
+    world.send(&count());
+    assert_eq!(world.outputs(1), counted(1));
+    world.send(&Step::Later("w".to_owned()));
+    let error = source.wait().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("input-0@1") && text.contains("`Later`"), "{text}");
+    assert!(text.contains("`transaction_timeout`") && text.contains("1s"), "{text}");
+    assert_eq!(world.outputs(1), counted(1), "nothing of it is committed");
+}
+
+#[test]
+fn c1_a_handler_that_blocks_while_its_transaction_times_out() {
+    let world = World::new();
+    world.send_all(&[count(), Step::Sleep(3_000), count()]);
+    let source = world.builder(&[0]).eos(short()).start().unwrap();
+    assert_eq!(world.outputs(3), ["w=1", "slept=1", "w=2"]);
+    world.send(&count());
+    assert_eq!(world.outputs(4).last().unwrap(), "w=3");
+    source.stop();
+    source.wait().unwrap();
+}
