@@ -83,6 +83,12 @@ pub enum TxnStep {
     Abort,
 }
 
+impl TxnStep {
+    const fn is_commit(self) -> bool {
+        matches!(self, Self::Commit)
+    }
+}
+
 impl fmt::Display for TxnStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -200,6 +206,9 @@ pub const fn disposition(step: TxnStep, code: i16) -> Disposition {
         // process has initialised the same transactional id. This producer must not commit any
         // more (EOS-5).
         47 | 90 => Disposition::Fenced,
+        // The client repeats EndTxn by itself. The first one may have committed, and then no error
+        // of a later one proves anything: INVALID_TXN_STATE, UNKNOWN_SERVER_ERROR, whatever it is.
+        _ if step.is_commit() => Disposition::Indefinite,
         // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID: the
         // group moved on between our last heartbeat and this commit (KIP-447). The member learns
         // of it by itself; what we hold is replayed, by us or by the new owner.
@@ -223,8 +232,6 @@ pub const fn disposition(step: TxnStep, code: i16) -> Disposition {
         // INVALID_TRANSACTION_TIMEOUT, UNSUPPORTED_VERSION, INVALID_REQUEST, INVALID_CONFIG,
         // OFFSET_METADATA_TOO_LARGE: settings, or a bug of ours. A replay changes nothing.
         50 | 35 | 42 | 40 | 12 => Disposition::Stop,
-        // On a commit nobody knows what the broker did.
-        7 | 13 if matches!(step, TxnStep::Commit) => Disposition::Indefinite,
         // Everything else has not happened: abort and replay. REQUEST_TIMED_OUT, NETWORK_EXCEPTION,
         // COORDINATOR_*, NOT_COORDINATOR and the like: the client retried as long as it may.
         _ => Disposition::Abort,
@@ -234,6 +241,22 @@ pub const fn disposition(step: TxnStep, code: i16) -> Disposition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d6_no_error_of_a_commit_proves_that_it_did_not_happen() {
+        const PRODUCER_FENCED: i16 = 90;
+        const INVALID_PRODUCER_EPOCH: i16 = 47;
+        for code in -1..130 {
+            let disposition = disposition(TxnStep::Commit, code);
+            match code {
+                // The worker asks the group first, and then the offsets.
+                INVALID_PRODUCER_EPOCH | PRODUCER_FENCED => {
+                    assert_eq!(disposition, Disposition::Fenced);
+                }
+                _ => assert_eq!(disposition, Disposition::Indefinite, "{code}"),
+            }
+        }
+    }
 
     #[test]
     fn a_lost_reply_is_indefinite_only_on_a_commit() {

@@ -4,12 +4,12 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use streams_broker::Broker;
+use streams_broker::{ApiKey, Broker, Fault, FaultKind};
 use streams_core::eos::EosConfig;
 use streams_core::prelude::*;
-use streams_core::{EventProducer, SourceBuilder};
+use streams_core::{EventProducer, RunningSource, SourceBuilder};
 use streams_tests::oracle::read_committed;
 
 #[derive(Events)]
@@ -89,6 +89,12 @@ mod counts {
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
+const UNKNOWN_SERVER_ERROR: i16 = -1;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_TXN_STATE: i16 = 48;
+const PRODUCER_FENCED: i16 = 90;
+
 struct World {
     broker: Broker,
     producer: EventProducer<Step>,
@@ -110,6 +116,12 @@ impl World {
         builder.instance("a").leave_timeout(Duration::ZERO)
     }
 
+    fn start(&self) -> RunningSource<counts::Source> {
+        let source = self.builder(&[0]).start().unwrap();
+        assert!(source.wait_for_active(1, PATIENCE));
+        source
+    }
+
     fn send(&self, step: &Step) {
         self.producer.send("key", step).unwrap();
         self.producer.flush(PATIENCE).unwrap();
@@ -127,6 +139,10 @@ impl World {
         let text = |value: Vec<u8>| String::from_utf8(value).unwrap();
         read.unwrap().into_iter().map(text).collect()
     }
+
+    fn inject(&self, api: ApiKey, kind: FaultKind) {
+        self.broker.inject(Fault { api, skip: 0, times: 1, kind });
+    }
 }
 
 fn count() -> Step {
@@ -135,6 +151,65 @@ fn count() -> Step {
 
 fn counted(up_to: usize) -> Vec<String> {
     (1..=up_to).map(|n| format!("w={n}")).collect()
+}
+
+/// Commits, of which the second is answered with an error although the broker has done it.
+fn committed_with_an_error(code: i16) {
+    let world = World::new();
+    let source = world.start();
+    world.send(&count());
+    assert_eq!(world.outputs(1), counted(1));
+    world.inject(ApiKey::EndTxn, FaultKind::DoneThenError(code));
+    world.send(&count());
+    assert_eq!(world.outputs(2), counted(2), "after {code}");
+    world.send(&count());
+    assert_eq!(world.outputs(3), counted(3), "after {code}");
+    source.stop();
+    source.wait().unwrap();
+    assert_eq!(world.outputs(3), counted(3), "after {code}");
+}
+
+#[test]
+fn d6_a_commit_that_is_done_and_answered_with_producer_fenced() {
+    committed_with_an_error(PRODUCER_FENCED);
+}
+
+#[test]
+fn d6_a_commit_that_is_done_and_answered_with_invalid_producer_epoch() {
+    committed_with_an_error(INVALID_PRODUCER_EPOCH);
+}
+
+#[test]
+fn d6_a_commit_that_is_done_and_answered_with_invalid_txn_state() {
+    committed_with_an_error(INVALID_TXN_STATE);
+}
+
+#[test]
+fn d6_a_commit_that_is_done_and_answered_with_an_unknown_error() {
+    committed_with_an_error(UNKNOWN_SERVER_ERROR);
+}
+
+/// The member's partitions were lost since the producer was made, which explains any fence.
+#[test]
+fn d6_a_commit_that_is_done_and_answered_with_producer_fenced_after_a_loss() {
+    let world = World::new();
+    let source = world.start();
+    world.send(&count());
+    assert_eq!(world.outputs(1), counted(1));
+    world.inject(ApiKey::Heartbeat, FaultKind::Error(UNKNOWN_MEMBER_ID));
+    let deadline = Instant::now() + PATIENCE;
+    while source.active_partitions().len() == 1 {
+        assert!(Instant::now() < deadline, "the partition is lost");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(source.wait_for_active(1, PATIENCE));
+    world.inject(ApiKey::EndTxn, FaultKind::DoneThenError(PRODUCER_FENCED));
+    world.send(&count());
+    assert_eq!(world.outputs(2), counted(2));
+    world.send(&count());
+    assert_eq!(world.outputs(3), counted(3));
+    source.stop();
+    source.wait().unwrap();
 }
 
 /// The broker aborts transactions after a second.

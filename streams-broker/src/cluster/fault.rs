@@ -13,6 +13,8 @@ use kafka_protocol::messages::{
 pub enum FaultKind {
     /// It is not done, and answered with this error code.
     Error(i16),
+    /// It is done, and answered with this error code all the same.
+    DoneThenError(i16),
     /// It is done; the connection is closed instead of a reply.
     LoseReply,
     /// Of Produce: it is done, and the log holds the batches with a changed byte, as after a fault

@@ -296,18 +296,26 @@ impl Cluster {
 
     fn answer(&mut self, client: &Client, id: RequestId, version: i16, request: RequestKind) {
         let fault = self.faults.of(&request);
-        if let Some(FaultKind::Error(code)) = fault
-            && let Some(refusal) = fault::refusal(&request, code)
-        {
-            return self.reply(id, refusal);
+        let refusal = match fault {
+            Some(FaultKind::Error(code) | FaultKind::DoneThenError(code)) => {
+                fault::refusal(&request, code)
+            }
+            _ => None,
+        };
+        if let (Some(FaultKind::Error(_)), Some(refusal)) = (fault, &refusal) {
+            return self.reply(id, refusal.clone());
         }
         let before = self.replies.len();
         self.damage = fault.filter(|fault| fault.is_damage());
         self.dispatch(client, id, version, request);
-        if fault == Some(FaultKind::LoseReply) {
+        let instead = match fault {
+            Some(FaultKind::LoseReply) => Some(Reply::Disconnect),
+            _ => refusal.map(|refusal| Reply::Response(Box::new(refusal))),
+        };
+        if let Some(instead) = instead {
             for (of, reply) in self.replies.range_mut(before..) {
                 if *of == id {
-                    *reply = Reply::Disconnect;
+                    *reply = instead.clone();
                 }
             }
         }

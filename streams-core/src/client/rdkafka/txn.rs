@@ -154,7 +154,6 @@ fn detail(error: &KafkaError) -> RdError {
 fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
     const FENCED: i32 = RDKafkaErrorCode::Fenced as i32;
     const TIMED_OUT: i32 = RDKafkaErrorCode::OperationTimedOut as i32;
-    const TRANSPORT: i32 = RDKafkaErrorCode::BrokerTransportFailure as i32;
     const UNKNOWN_TOPIC: i32 = RDKafkaErrorCode::UnknownTopic as i32;
     const UNKNOWN_PARTITION: i32 = RDKafkaErrorCode::UnknownPartition as i32;
     const AUTHENTICATION: i32 = RDKafkaErrorCode::Authentication as i32;
@@ -163,14 +162,14 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
         // Nothing was committed, and the client may never come to itself.
         TIMED_OUT => match step {
             TxnStep::SendOffsets | TxnStep::Abort => Disposition::RecoverAll,
-            TxnStep::Commit if !error.requires_abort => Disposition::Indefinite,
-            TxnStep::Commit => Disposition::Recover,
+            TxnStep::Commit => Disposition::Indefinite,
             TxnStep::Init | TxnStep::Begin | TxnStep::Produce => Disposition::Recover,
         },
-        TRANSPORT if step == TxnStep::Commit && !error.requires_abort => Disposition::Indefinite,
         UNKNOWN_TOPIC | UNKNOWN_PARTITION => Disposition::Stop,
         AUTHENTICATION => Disposition::Recover,
         code if code > 0 => disposition(step, i16::try_from(code).unwrap_or(-1)),
+        // What librdkafka says of its own state comes after the reply, not instead of it.
+        _ if step == TxnStep::Commit => Disposition::Indefinite,
         _ => Disposition::Abort,
     };
     match known {

@@ -73,7 +73,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let question = self.fence.question;
             (self.parts.report)(FromWorker::Confirm { worker, question });
         }
-        (Disposition::Recover, cause)
+        // librdkafka repeats EndTxn by itself: the first one may have committed before somebody
+        // raised the epoch.
+        match step {
+            TxnStep::Commit => (Disposition::Indefinite, cause),
+            _ => (Disposition::Recover, cause),
+        }
     }
 
     /// Makes the slot's producer, once no fence is unexplained.
