@@ -4,7 +4,7 @@
 //! transactions, and the markers that end transactions and take an offset each. `read_committed`
 //! ends at the first open transaction and leaves out what was aborted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -47,6 +47,10 @@ pub(crate) struct State {
     faults: VecDeque<Fault>,
     /// Another instance runs with the same instance id.
     twin: bool,
+    /// Producers that wait for a coordinator that is gone, by id and epoch.
+    hanging: BTreeSet<(String, u32)>,
+    /// How many calls have hung.
+    hung: usize,
     /// How many records were appended: their order across partitions.
     appended: u64,
     /// Records without a key go to the partitions in turn.
@@ -119,6 +123,8 @@ impl Cluster {
             generation: 0,
             faults: VecDeque::new(),
             twin: false,
+            hanging: BTreeSet::new(),
+            hung: 0,
             appended: 0,
             keyless: 0,
             now_ms: 0,
@@ -172,6 +178,19 @@ impl State {
 
     pub(crate) fn inject(&mut self, fault: Fault) {
         self.faults.push_back(fault);
+    }
+
+    /// The coordinator moves: the producers that there are wait for the former one.
+    #[cfg(test)]
+    pub(crate) fn move_coordinator(&mut self) {
+        let all = self.producers.iter().map(|(id, producer)| (id.clone(), producer.epoch));
+        self.hanging = all.collect();
+    }
+
+    /// Returns how many calls have waited for a former coordinator.
+    #[cfg(test)]
+    pub(crate) const fn hung(&self) -> usize {
+        self.hung
     }
 
     /// Returns true if another instance has taken the instance id since the last call.
@@ -320,6 +339,11 @@ impl State {
     ) -> Result<(), Refused> {
         let step = TxnStep::SendOffsets;
         self.fault_at(step)?;
+        if self.hanging.contains(&(id.to_owned(), epoch)) {
+            self.hung += 1;
+            let message = "_TIMED_OUT: it waits for the former coordinator";
+            return Err(Refused { step, disposition: Disposition::RecoverAll, message });
+        }
         // As Kafka does it: without a generation nothing is fenced.
         if generation.generation_id >= 0 && generation.generation_id != self.generation {
             let message = "ILLEGAL_GENERATION: the group has another generation";

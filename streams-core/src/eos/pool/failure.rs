@@ -90,7 +90,7 @@ impl Pool {
     fn renew_idle(&mut self, seq: TxnSeq) {
         let began = self.find(seq).and_then(|txn| txn.committing_since);
         let made_at = &self.made_at;
-        let is_old = |slot: &usize| made_at[*slot] < began;
+        let is_old = |slot: &usize| made_at[*slot] <= began;
         let (old, fresh): (Vec<_>, Vec<_>) = self.idle.iter().copied().partition(is_old);
         self.idle = fresh.into();
         for slot in old {

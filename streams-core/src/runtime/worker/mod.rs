@@ -10,6 +10,8 @@ mod completer_tests;
 mod driver;
 mod events;
 mod fence;
+#[cfg(test)]
+mod hanging_tests;
 mod inbox;
 mod interjections;
 mod pinned;
