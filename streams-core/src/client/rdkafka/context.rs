@@ -1,7 +1,8 @@
 //! What librdkafka calls back into: logs, and delivery reports of records that failed.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,7 +10,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
+use rdkafka::types::RDKafkaErrorCode;
 
+use super::ffi::RdError;
 use crate::client::Secrets;
 
 /// Forwards logs to `tracing`, and keeps the first failed delivery.
@@ -17,6 +20,10 @@ use crate::client::Secrets;
 pub(super) struct Context {
     secrets: Secrets,
     failed: Mutex<Option<FailedDelivery>>,
+    /// The topics of all failed deliveries.
+    failed_topics: Mutex<BTreeSet<String>>,
+    /// The last time that a broker refused the connection's credentials.
+    refused: Mutex<Option<RdError>>,
     calls: AtomicU64,
 }
 
@@ -40,6 +47,19 @@ impl Context {
     /// The first failed delivery since the last call.
     pub(super) fn take_failed(&self) -> Option<FailedDelivery> {
         self.failed.lock().ok()?.take()
+    }
+
+    /// Returns the topics of the deliveries that have failed since the last call, as text: `` `a`,
+    /// `b` ``.
+    pub(super) fn take_failed_topics(&self) -> String {
+        let mut topics = self.failed_topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let topics = std::mem::take(&mut *topics);
+        topics.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns the refusal of the client's credentials, if there was one since the last call.
+    pub(super) fn take_refused(&self) -> Option<RdError> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Polls without waiting until librdkafka's queue is empty.
@@ -91,6 +111,15 @@ impl ClientContext for Context {
         self.called();
         let reason = self.secrets.scrub(reason);
         tracing::warn!(target: "librdkafka", %error, "{reason}");
+        let code = error.rdkafka_error_code().filter(|code| {
+            matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+        });
+        if let Some(code) = code {
+            let message = format!("{error}: {reason}");
+            let refused =
+                RdError { code: code as i32, message, fatal: false, requires_abort: false };
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+        }
     }
 }
 
@@ -106,6 +135,11 @@ impl ProducerContext for Context {
         };
         let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
         let topic = message.topic().to_owned();
+        if let Ok(mut topics) = self.failed_topics.lock()
+            && !topics.contains(&topic)
+        {
+            topics.insert(topic.clone());
+        }
         let failed =
             FailedDelivery { code, message: format!("{error} for topic `{topic}`"), topic };
         if let Ok(mut first) = self.failed.lock() {
@@ -133,5 +167,17 @@ mod tests {
         };
         context.drain(&mut poll);
         assert_eq!(served, 2);
+    }
+
+    #[test]
+    fn c3_a_refusal_of_the_credentials_is_kept_and_an_outage_is_none() {
+        let context = Context::default();
+        context.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 down");
+        assert!(context.take_refused().is_none());
+        context.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "SASL PLAIN failed");
+        let refused = context.take_refused().expect("it is kept");
+        assert_eq!(refused.code, RDKafkaErrorCode::Authentication as i32);
+        assert!(refused.message.contains("SASL PLAIN failed"), "{}", refused.message);
+        assert!(context.take_refused().is_none(), "once");
     }
 }

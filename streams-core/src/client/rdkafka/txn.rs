@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -28,6 +28,9 @@ const QUEUE_KBYTES_SPARE: usize = 64;
 /// wakes librdkafka's connections, and that is what sends the records of a partition that was added
 /// to the transaction meanwhile: librdkafka (2.12) does not do so by itself when the answer comes.
 const FLUSH_STEP: Duration = Duration::from_millis(1);
+
+/// How often a producer that waits for a broker looks whether one has refused its credentials.
+const LOOK_FOR_REFUSAL: Duration = Duration::from_secs(1);
 
 /// So long an abort waits until what has been sent is acknowledged.
 const SENT_BEFORE_ABORT: Duration = Duration::from_millis(200);
@@ -112,6 +115,40 @@ impl RdTxnProducer {
     /// Takes what librdkafka has to say: its log, errors, records that were not delivered.
     fn serve(&self) {
         self.producer.context().drain(|| self.producer.poll(Duration::ZERO));
+    }
+
+    /// Waits for a broker, but not if it refuses this client.
+    fn await_broker(&self, deadline: Instant) -> Result<(), RdError> {
+        loop {
+            let look = deadline.min(Instant::now() + LOOK_FOR_REFUSAL);
+            let Err(error) = ffi::await_broker(self.producer.client(), look) else {
+                return Ok(());
+            };
+            self.serve();
+            if let Some(refused) = self.producer.context().take_refused() {
+                return Err(refused);
+            }
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Returns the error of records that are not acknowledged. To find their topics it purges them:
+    /// the producer is made anew, and its transaction is aborted.
+    fn not_acknowledged(&self, timeout: Duration) -> TxnError {
+        let records = self.producer.in_flight_count();
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.serve();
+        let context = self.producer.context();
+        let (topics, _) = (context.take_failed_topics(), context.take_failed());
+        let error = RdError {
+            code: RDKafkaErrorCode::OperationTimedOut as i32,
+            message: format!("{records} records for {topics} not acknowledged within {timeout:?}"),
+            fatal: false,
+            requires_abort: true,
+        };
+        self.error(TxnStep::Produce, error)
     }
 
     fn failed_delivery(&self) -> Option<TxnError> {
@@ -205,8 +242,7 @@ const fn cause_of(error: &RdError) -> Cause {
 impl TxnProducer for RdTxnProducer {
     fn init(&self, timeout: Duration) -> Result<(), TxnError> {
         let deadline = Instant::now() + timeout;
-        ffi::await_broker(self.producer.client(), deadline)
-            .map_err(|error| self.error(TxnStep::Init, error))?;
+        self.await_broker(deadline).map_err(|error| self.error(TxnStep::Init, error))?;
         let left = deadline.saturating_duration_since(Instant::now());
         self.result(TxnStep::Init, self.producer.init_transactions(left))
     }
@@ -215,6 +251,7 @@ impl TxnProducer for RdTxnProducer {
         // What an aborted transaction purged is no failure of the next one.
         self.serve();
         let _ = self.producer.context().take_failed();
+        let _ = self.producer.context().take_failed_topics();
         self.result(TxnStep::Begin, self.producer.begin_transaction())
     }
 
@@ -257,13 +294,7 @@ impl TxnProducer for RdTxnProducer {
                 return Err(self.error(TxnStep::SendOffsets, outdated()));
             }
             if Instant::now() >= deadline {
-                let error = RdError {
-                    code: RDKafkaErrorCode::OperationTimedOut as i32,
-                    message: format!("not acknowledged within {timeout:?}"),
-                    fatal: false,
-                    requires_abort: true,
-                };
-                return Err(self.error(TxnStep::Produce, error));
+                return Err(self.not_acknowledged(timeout));
             }
         }
     }
