@@ -37,6 +37,17 @@ pub struct Tick {
     pub n: u64,
 }
 
+/// A record, and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The value.
+    pub payload: Vec<u8>,
+}
+
 /// Reads `topic` with `read_committed` until there are `at_least` records, and then to the end of
 /// all partitions, so that what is too much is seen too.
 ///
@@ -48,6 +59,20 @@ pub fn read_committed(
     at_least: usize,
     patience: Duration,
 ) -> Result<Vec<Vec<u8>>> {
+    let placed = read_placed(bootstrap, topic, at_least, patience)?;
+    Ok(placed.into_iter().map(|record| record.payload).collect())
+}
+
+/// As [`read_committed`], with the place of each record.
+///
+/// # Errors
+/// As [`read_committed`].
+pub fn read_placed(
+    bootstrap: &str,
+    topic: &str,
+    at_least: usize,
+    patience: Duration,
+) -> Result<Vec<Placed>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "oracle")
@@ -79,7 +104,11 @@ pub fn read_committed(
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 at_end[usize::try_from(message.partition())?] = false;
-                records.push(message.payload().unwrap_or_default().to_vec());
+                records.push(Placed {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    payload: message.payload().unwrap_or_default().to_vec(),
+                });
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 at_end[usize::try_from(partition)?] = true;
@@ -139,6 +168,38 @@ pub struct Tally {
     pub lost: u64,
     /// Totals whose running count came before already, or belongs to an id that the input lacks.
     pub doubled: u64,
+    /// Updates that the input has more often than they were sent.
+    pub sent_twice: u64,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    id: String,
+    amount: i64,
+    ts: i64,
+}
+
+/// Adds up what the input topic has. Returns the totals, and the places of updates that it has
+/// twice: each update has a time of its own.
+///
+/// # Errors
+/// If a record is no update.
+pub fn add_up(input: &[Placed]) -> Result<(Totals, Vec<String>)> {
+    let (mut totals, mut twice) = (Totals::new(), Vec::new());
+    let mut first: BTreeMap<(String, i64), &Placed> = BTreeMap::new();
+    for record in input {
+        let update: Update = serde_json::from_slice(&record.payload)
+            .with_context(|| format!("no update: {}", String::from_utf8_lossy(&record.payload)))?;
+        let total = totals.entry(update.id.clone()).or_default();
+        total.0 += 1;
+        total.1 += update.amount;
+        let Placed { partition, offset, .. } = record;
+        if let Some(first) = first.insert((update.id.clone(), update.ts), record) {
+            let before = first.offset;
+            twice.push(format!("{} at {partition}@{before} and @{offset}", update.id));
+        }
+    }
+    Ok((totals, twice))
 }
 
 /// Counts what [`check_totals`] refuses, in the order in which it was read.
@@ -224,11 +285,26 @@ mod tests {
         let (a1, a2, a3, b1) =
             (total("a", 1, 2), total("a", 2, 5), total("a", 3, 9), total("b", 1, 1));
         let all = [a1.clone(), a2.clone(), a3.clone(), b1.clone()];
-        assert_eq!(count(&all), Tally { records: 4, lost: 0, doubled: 0 });
+        assert_eq!(count(&all), Tally { records: 4, lost: 0, doubled: 0, sent_twice: 0 });
         let again = [a1.clone(), a2.clone(), a2, a3.clone(), b1.clone()];
-        assert_eq!(count(&again), Tally { records: 5, lost: 0, doubled: 1 });
-        assert_eq!(count(&[a1, a3, b1]), Tally { records: 3, lost: 1, doubled: 0 });
-        assert_eq!(count(&[total("c", 1, 1)]), Tally { records: 1, lost: 4, doubled: 1 });
+        assert_eq!(count(&again), Tally { records: 5, lost: 0, doubled: 1, sent_twice: 0 });
+        assert_eq!(count(&[a1, a3, b1]), Tally { records: 3, lost: 1, doubled: 0, sent_twice: 0 });
+        assert_eq!(
+            count(&[total("c", 1, 1)]),
+            Tally { records: 1, lost: 4, doubled: 1, sent_twice: 0 }
+        );
+    }
+
+    #[test]
+    fn an_update_that_the_input_has_twice_is_found() {
+        let update = |offset: i64, ts: i64| Placed {
+            partition: 3,
+            offset,
+            payload: format!(r#"{{"id":"a","name":"n","amount":2,"ts":{ts}}}"#).into_bytes(),
+        };
+        let (totals, twice) = add_up(&[update(5, 1), update(6, 2), update(9, 1)]).expect("updates");
+        assert_eq!(totals, Totals::from([("a".to_owned(), (3, 6))]));
+        assert_eq!(twice, ["a at 3@5 and @9"]);
     }
 
     #[test]

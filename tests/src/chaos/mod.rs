@@ -15,7 +15,9 @@
 //! majority, and starts them again after three minutes (`--outage`).
 //!
 //! The program prints a line for each fault. At the end it asks the oracle: the running count of
-//! each key is 1..n in the committed output, in order. No member may have stopped.
+//! each key is 1..n in the committed output, in order. No member may have stopped. The oracle adds
+//! up what the input topic has: librdkafka's idempotent producer, which sends the load, writes a
+//! few updates twice when a leader dies (2 of 153,681 in one run, 3 of 123,407 in another).
 //!
 //! *Pause*: the longest time without committed output, of all partitions together, and of the
 //! slowest partition. *Latency*: from when an update was due until its committed total was read.

@@ -75,15 +75,13 @@ impl Report {
     /// # Errors
     /// If it is not so.
     pub fn check(&self) -> Result<()> {
-        let Tally { records, lost, doubled } = self.tally;
-        if lost > 0 || doubled > 0 || records != self.sent {
-            bail!(
-                "the output has {records} of {} totals: {lost} lost, {doubled} doubled",
-                self.sent
-            );
-        }
+        let Tally { records, lost, doubled, sent_twice } = self.tally;
         if let Some(complaint) = &self.complaint {
-            bail!("the output is wrong: {complaint}");
+            bail!("the output is wrong ({lost} lost, {doubled} doubled): {complaint}");
+        }
+        if lost > 0 || doubled > 0 || records != self.sent + sent_twice {
+            let expected = self.sent + sent_twice;
+            bail!("the output has {records} of {expected} totals: {lost} lost, {doubled} doubled");
         }
         if !self.stopped.is_empty() {
             bail!("members have stopped: {}", self.stopped.join("; "));
@@ -96,7 +94,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Pauses { whole, partition } = self.longest_pause();
         let [median, most] = self.latency;
-        let Tally { records, lost, doubled } = self.tally;
+        let Tally { records, lost, doubled, sent_twice } = self.tally;
         write!(
             f,
             "{} records sent, {records} committed, {} faults, ",
@@ -105,7 +103,11 @@ impl fmt::Display for Report {
         )?;
         write!(f, "longest pause {} (one partition {}), ", seconds(whole), seconds(partition))?;
         write!(f, "p50 {}, p99 {}, ", seconds(median), seconds(most))?;
-        write!(f, "{lost} lost, {doubled} doubled, {} members stopped", self.stopped.len())
+        write!(f, "{lost} lost, {doubled} doubled, {} members stopped", self.stopped.len())?;
+        match sent_twice {
+            0 => Ok(()),
+            sent_twice => write!(f, "; the input has {sent_twice} updates twice"),
+        }
     }
 }
 
@@ -131,7 +133,7 @@ mod tests {
             sent: 10,
             faults: vec![fault(Fault::SourceLeader, 8), fault(Fault::Outage, 190)],
             latency: [Duration::from_millis(40), Duration::from_secs(9)],
-            tally: Tally { records: 10, lost: 0, doubled: 0 },
+            tally: Tally { records: 10, ..Tally::default() },
             complaint: None,
             stopped: Vec::new(),
         }
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn each_kind_of_failure_fails_the_run() {
         assert!(report().check().is_ok());
-        let tally = |records, lost, doubled| Tally { records, lost, doubled };
+        let tally = |records, lost, doubled| Tally { records, lost, doubled, sent_twice: 0 };
         assert!(Report { tally: tally(9, 1, 0), ..report() }.check().is_err());
         assert!(Report { tally: tally(11, 0, 1), ..report() }.check().is_err());
         assert!(Report { complaint: Some("the sum".to_owned()), ..report() }.check().is_err());

@@ -14,7 +14,7 @@ use super::report::{FaultReport, Report};
 use super::{Fault, ROUND, Settings};
 use crate::broker::create_replicated_topics;
 use crate::observer::{Observer, Seen};
-use crate::oracle::{check_totals, read_committed, tally};
+use crate::oracle::{Tally, add_up, check_totals, read_committed, read_placed, tally};
 use crate::process::{Program, example};
 use crate::workload::{Random, Workload, now_us};
 
@@ -269,9 +269,16 @@ impl<'s> Run<'s> {
             }
         }
         let at_least = count.min(self.observer.count());
-        let outputs = read_committed(&self.cluster.bootstrap(), OUTPUT, at_least, PATIENCE)?;
-        let totals = sent.totals();
+        let bootstrap = self.cluster.bootstrap();
+        let input = read_placed(&bootstrap, INPUT, count, PATIENCE)?;
+        let outputs = read_committed(&bootstrap, OUTPUT, at_least, PATIENCE)?;
+        // What the topic has counts, not what the load generator believes.
+        let (totals, twice) = add_up(&input)?;
+        twice.iter().for_each(|update| eprintln!("the input has an update twice: {update}"));
         let complaint = check_totals(&outputs, &totals).and(complete).err();
+        let sent_twice = u64::try_from(twice.len())?;
+        let acknowledged = u64::try_from(input.len())? - sent_twice;
+        ensure!(acknowledged == sent.records, "{INPUT} has {acknowledged} of {sent:?}");
         let latency = self.observer.read(|seen| {
             let outages = faults.iter().filter(|fault| fault.fault == Fault::Outage);
             let outages: Vec<Span> = outages.map(|fault| fault.span).collect();
@@ -282,7 +289,7 @@ impl<'s> Run<'s> {
             sent: sent.records,
             faults,
             latency,
-            tally: tally(&outputs, &totals)?,
+            tally: Tally { sent_twice, ..tally(&outputs, &totals)? },
             complaint: complaint.map(|error| format!("{error:#}")),
             stopped: self.stopped,
         })
