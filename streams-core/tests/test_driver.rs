@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use streams_core::OnUndecodable;
 use streams_core::eos::EosConfig;
+use streams_core::error::{Disposition, TxnStep};
 use streams_core::handler::Completer;
 use streams_core::prelude::*;
 use streams_core::record::ProducerRecord;
@@ -136,6 +137,34 @@ fn a_fenced_source_stops() {
     assert_eq!((driver.outputs().len(), driver.committed(0)), (0, None));
     driver.crash();
     assert_eq!(driver.read(&SUMS), [("a".to_owned(), Sum::Changed(1))], "the next one goes on");
+}
+
+/// The group still counts on the member: the broker has aborted its transaction.
+#[test]
+fn c1_a_fence_that_the_group_explains_is_replayed() {
+    for step in [TxnStep::Produce, TxnStep::SendOffsets, TxnStep::Commit] {
+        let mut driver = TestDriver::<sums::Source>::new();
+        driver.inject(Fault::At(step, Disposition::Fenced)).when("a", Numbers::Add(1));
+        driver.then_forwarded(&SUMS, [("a", Sum::Changed(1))]).then_committed(0, 1);
+    }
+}
+
+#[test]
+fn c1_an_event_that_outlives_its_transaction_comes_again() {
+    const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+    let mut driver = TestDriver::<sums::Source>::new();
+    driver.send("a", Numbers::Sooner(5)).advance(TRANSACTION_TIMEOUT);
+    let mut runs = completers();
+    assert_eq!(runs.len(), 2, "it has come again");
+    runs.swap_remove(0).complete(|_| Ok(Complete));
+    driver.run_pending().then_committed(0, 1);
+    assert_eq!(driver.read(&SUMS).into_iter().filter(|(key, _)| key == "a").count(), 1);
+    drop(runs);
+
+    let mut driver = TestDriver::<sums::Source>::new();
+    driver.send("a", Numbers::Sooner(5)).advance(TRANSACTION_TIMEOUT);
+    let text = message(|| _ = driver.advance(TRANSACTION_TIMEOUT));
+    assert!(text.contains("record test-0@0 (type `Sooner`) was incomplete for longer"), "{text}");
 }
 
 #[test]

@@ -383,6 +383,8 @@ fn settings_out_of_range_or_missing() {
     assert!(text(world.builder().group("")).contains("`group` is missing"));
     let heartbeat = world.builder().heartbeat_interval(Duration::from_secs(9));
     assert!(text(heartbeat).contains("`heartbeat_interval` is 9s"));
+    let outage = world.builder().outage_timeout(Duration::from_millis(900));
+    assert!(text(outage).contains("`outage_timeout` is 900ms: it must be from 1s to"));
     let tls = world.builder().property("security.protocol", "ssl");
     assert!(text(tls).contains("`security.protocol` is `ssl`"));
     assert!(text(world.builder().partitions(7)).contains("has 1 partitions"));

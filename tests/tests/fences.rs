@@ -91,8 +91,10 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 const UNKNOWN_MEMBER_ID: i16 = 25;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_TXN_STATE: i16 = 48;
+const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 const PRODUCER_FENCED: i16 = 90;
 
 struct World {
@@ -208,6 +210,34 @@ fn d6_a_commit_that_is_done_and_answered_with_producer_fenced_after_a_loss() {
     assert_eq!(world.outputs(2), counted(2));
     world.send(&count());
     assert_eq!(world.outputs(3), counted(3));
+    source.stop();
+    source.wait().unwrap();
+}
+
+/// The source has no permission for its transactional ids.
+#[test]
+fn c3_a_missing_permission_ends_a_source_that_starts() {
+    let world = World::new();
+    world.send(&count());
+    let kind = FaultKind::Error(TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    world.broker.inject(Fault { api: ApiKey::InitProducerId, skip: 0, times: u32::MAX, kind });
+    let started = Instant::now();
+    let source = world.builder(&[0]).start().unwrap();
+    let text = source.wait().unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(text.contains("Transactional Id authorization failed"), "{text}");
+}
+
+/// A permission is missing for a moment, as while a broker restarts.
+#[test]
+fn c3_a_running_source_puts_up_with_a_missing_permission_for_a_while() {
+    let world = World::new();
+    let source = world.start();
+    world.send(&count());
+    assert_eq!(world.outputs(1), counted(1));
+    world.inject(ApiKey::Produce, FaultKind::Error(TOPIC_AUTHORIZATION_FAILED));
+    world.send(&count());
+    assert_eq!(world.outputs(2), counted(2));
     source.stop();
     source.wait().unwrap();
 }

@@ -285,6 +285,8 @@ impl<P: TxnProducer> SlotCalls<P> {
 
 #[cfg(test)]
 mod order_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
