@@ -1,11 +1,13 @@
 //! Faults on demand: a request that is refused, or whose reply is lost.
 
 use kafka_protocol::messages::add_partitions_to_txn_response as add_partitions;
+use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::txn_offset_commit_response as txn_offsets;
 use kafka_protocol::messages::{
-    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, ApiKey, EndTxnResponse, HeartbeatResponse,
-    InitProducerIdResponse, ProduceResponse, RequestKind, ResponseKind, TxnOffsetCommitResponse,
+    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, ApiKey, DescribeTransactionsResponse,
+    EndTxnResponse, HeartbeatResponse, InitProducerIdResponse, ProduceResponse, RequestKind,
+    ResponseKind, TxnOffsetCommitResponse,
 };
 
 /// How a request fails.
@@ -35,7 +37,7 @@ impl FaultKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The kind of request: Produce, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn,
-    /// InitProducerId or Heartbeat. Of others only the reply can be lost.
+    /// InitProducerId, DescribeTransactions or Heartbeat. Of others only the reply can be lost.
     pub api: ApiKey,
     /// So many are let through first.
     pub skip: u32,
@@ -146,6 +148,13 @@ pub(super) fn refusal(request: &RequestKind, code: i16) -> Option<ResponseKind> 
         }
         RequestKind::InitProducerId(_) => {
             ResponseKind::InitProducerId(InitProducerIdResponse::default().with_error_code(code))
+        }
+        RequestKind::DescribeTransactions(r) => {
+            let states = r.transactional_ids.iter().map(|id| {
+                TransactionState::default().with_transactional_id(id.clone()).with_error_code(code)
+            });
+            let response = DescribeTransactionsResponse::default();
+            ResponseKind::DescribeTransactions(response.with_transaction_states(states.collect()))
         }
         RequestKind::Heartbeat(_) => {
             ResponseKind::Heartbeat(HeartbeatResponse::default().with_error_code(code))

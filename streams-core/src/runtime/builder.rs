@@ -183,6 +183,11 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// This instance's name among those of the group: a pod's, a host's. A restart under the same
     /// name fences what is left of its predecessor at once, and takes its partitions back
     /// (KIP-345). Without one, a restart waits for its predecessor's session to end.
+    ///
+    /// The name has 1 to 249 letters, digits, `.`, `_` or `-`, as Kafka requires of
+    /// `group.instance.id`. It is a part of the transactional ids,
+    /// `{group}~streams~{instance}~{slot}`: under ACLs, grant WRITE and DESCRIBE on transactional
+    /// ids with the prefix `{group}~`.
     #[must_use]
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.group.instance_id = Some(instance.into());
@@ -360,6 +365,11 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         if self.topic.is_empty() {
             return missing("topic", "write `.topic(\"events\")`");
         }
+        if let Some(instance) = self.group.instance_id.as_deref().filter(|id| !is_instance(id)) {
+            let hint = "it must have 1 to 249 letters, digits, `.`, `_` or `-`".to_owned();
+            let value = instance.to_owned();
+            return Err(ConfigError::Invalid { name: "instance", value, hint });
+        }
         self.endpoint = Some(Endpoint::of(&self.cluster)?);
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         if let Some(partitions) = self.partitions {
@@ -439,4 +449,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             report,
         }
     }
+}
+
+/// The longest `group.instance.id`.
+const INSTANCE_CHARS_MAX: usize = 249;
+
+/// Returns true if Kafka takes the name as a `group.instance.id`: the rules are those of topics.
+fn is_instance(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !matches!(name, "" | "." | "..") && name.len() <= INSTANCE_CHARS_MAX && name.chars().all(legal)
 }

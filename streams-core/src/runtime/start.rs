@@ -122,6 +122,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             instance: self.instance_name(),
             producers: self.workers * self.eos.pool_size,
             changelog: self.changelog_name(),
+            said_hidden: Arc::default(),
         }
     }
 

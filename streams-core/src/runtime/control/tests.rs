@@ -55,6 +55,7 @@ impl Bench {
             instance: "i".to_owned(),
             producers: 3,
             changelog: "changes".to_owned(),
+            said_hidden: Arc::default(),
         };
         let settings = PrepareSettings {
             endpoint,
