@@ -38,6 +38,22 @@ pub enum ConfigError {
         /// What it should be.
         hint: String,
     },
+    /// A property that the Kafka client does not know, or whose value it refuses.
+    #[error("{reason}")]
+    Property {
+        /// The property's name.
+        name: String,
+        /// What librdkafka says, with the name and without the value of a secret.
+        reason: String,
+    },
+    /// Properties that do not go together.
+    #[error("the properties of the Kafka {client} do not go together: {reason}")]
+    Properties {
+        /// The kind of client: `producer` or `consumer`.
+        client: &'static str,
+        /// What librdkafka says, without the values of secrets.
+        reason: String,
+    },
 }
 
 impl ConfigError {

@@ -13,7 +13,7 @@ use super::shared::NothingMissing;
 use super::takeover::{TakeOver, transactional_id};
 use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
 use crate::client::CoordinatorWatch;
-use crate::client::rdkafka::{RdFetcher, RdTxnProducer};
+use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
 use crate::handler::EventSource;
 
 /// How long the first pieces of a start may take.
@@ -31,6 +31,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         Missing: NothingMissing,
     {
         let settings = self.check()?;
+        check_properties(&settings.cluster, settings.eos.transaction_timeout)?;
         tracing::debug!("the routing table:\n{}", A::TABLE);
         let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();

@@ -4,3 +4,5 @@
 
 mod app;
 mod identity;
+mod properties;
+mod settings;

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::context::Context;
 use super::ffi::{self, ConsumerError, Events, Message};
@@ -45,6 +45,39 @@ pub struct RdFetcher {
     topic: Arc<str>,
 }
 
+/// The properties of a fetcher.
+pub(super) fn fetcher_config(
+    cluster: &ClusterConfig,
+    group_id: &str,
+    reads: Reads,
+) -> ClientConfig {
+    let mut config = base_config(cluster);
+    // The end of a changelog is known with an empty reply, and a hand-over waits for it.
+    let wait_max_ms = match reads {
+        Reads::Source => "100",
+        Reads::Changelog => "20",
+    };
+    // At its default of one second, a full queue pauses the partition for that long.
+    for (name, value) in [
+        ("fetch.queue.backoff.ms", "1"),
+        ("queued.min.messages", "20000"),
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.wait.max.ms", wait_max_ms),
+    ] {
+        if config.get(name).is_none() {
+            config.set(name, value);
+        }
+    }
+    config
+        .set("group.id", group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true");
+    config
+}
+
 impl RdFetcher {
     /// A fetcher without partitions; `wake` is called from another thread when it has something.
     ///
@@ -56,30 +89,7 @@ impl RdFetcher {
         reads: Reads,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, FetchError> {
-        let mut config = base_config(cluster);
-        // The end of a changelog is known with an empty reply, and a hand-over waits for it.
-        let wait_max_ms = match reads {
-            Reads::Source => "100",
-            Reads::Changelog => "20",
-        };
-        // At its default of one second, a full queue pauses the partition for that long.
-        for (name, value) in [
-            ("fetch.queue.backoff.ms", "1"),
-            ("queued.min.messages", "20000"),
-            ("queued.max.messages.kbytes", "16384"),
-            ("fetch.wait.max.ms", wait_max_ms),
-        ] {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
-        let mut consumer: BaseConsumer<Context> = config
-            .set("group.id", group_id)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
+        let mut consumer: BaseConsumer<Context> = fetcher_config(cluster, group_id, reads)
             .create_with_context(Context::without(cluster.properties.secrets()))
             .map_err(|error| FetchError { message: creation_error(cluster, &error) })?;
         let wake = Arc::new(wake);

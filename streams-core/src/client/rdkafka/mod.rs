@@ -1,6 +1,7 @@
 //! On librdkafka: the transactional producer, the fetcher, the plain producer.
 
 mod calls;
+mod check;
 mod context;
 mod fetcher;
 mod ffi;
@@ -14,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 
+pub(crate) use self::check::check_properties;
 pub use self::fetcher::RdFetcher;
 pub use self::plain::{DROP_FLUSH_MAX, PlainProducer, ProduceError};
 pub use self::txn::RdTxnProducer;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::calls::{Call, CallThread, outdated};
 use super::context::Context;
@@ -43,6 +43,29 @@ pub struct RdTxnProducer {
     producer: Arc<BaseProducer<Context>>,
 }
 
+/// The properties of a transactional producer.
+pub(super) fn producer_config(
+    cluster: &ClusterConfig,
+    transactional_id: &str,
+    transaction_timeout: Duration,
+) -> ClientConfig {
+    let mut config = base_config(cluster);
+    config
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", millis(transaction_timeout).to_string())
+        // A record waits no longer than its transaction.
+        .set("message.timeout.ms", millis(transaction_timeout).to_string())
+        // The default (CRC32) disagrees with Java's and GKES's.
+        .set("partitioner", "murmur2_random")
+        // A flush doesn't linger; what is sent before it gains from larger batches.
+        .set("linger.ms", "5")
+        // CONCURRENT_TRANSACTIONS on AddOffsetsToTxn is retried after this time.
+        .set("retry.backoff.ms", "1")
+        .set("delivery.report.only.error", "true")
+        .set("queue.buffering.max.messages", "200000");
+    config
+}
+
 impl RdTxnProducer {
     /// A producer, not initialised yet. `coordinator` is what the group's member knows of it.
     ///
@@ -62,23 +85,11 @@ impl RdTxnProducer {
             disposition: Disposition::Stop,
             cause: Cause::Transaction,
         };
-        let mut config = base_config(cluster);
+        let mut config = producer_config(cluster, transactional_id, transaction_timeout);
         if cluster.properties.get(QUEUE_KBYTES).is_none() {
             config.set(QUEUE_KBYTES, queue_kbytes(cluster, queue_bytes).to_string());
         }
         let producer: BaseProducer<Context> = config
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", millis(transaction_timeout).to_string())
-            // A record waits no longer than its transaction.
-            .set("message.timeout.ms", millis(transaction_timeout).to_string())
-            // The default (CRC32) disagrees with Java's and GKES's.
-            .set("partitioner", "murmur2_random")
-            // A flush doesn't linger; what is sent before it gains from larger batches.
-            .set("linger.ms", "5")
-            // CONCURRENT_TRANSACTIONS on AddOffsetsToTxn is retried after this time.
-            .set("retry.backoff.ms", "1")
-            .set("delivery.report.only.error", "true")
-            .set("queue.buffering.max.messages", "200000")
             .create_with_context(Context::without(cluster.properties.secrets()))
             .map_err(|error| failed(creation_error(cluster, &error)))?;
         let producer = Arc::new(producer);
