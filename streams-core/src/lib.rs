@@ -103,7 +103,8 @@ pub use crate::handler::{
 };
 pub use crate::record::Record;
 pub use crate::runtime::{
-    EventProducer, IntoShared, NothingMissing, OnUndecodable, OnUnreadable, RunningSource,
-    SourceBuilder, SourceError, SourceState, StartFrom,
+    ChangelogMissing, CreateTopics, EventProducer, IntoShared, NothingMissing, OffsetsMissing,
+    OnUndecodable, OnUnreadable, RunningSource, SourceBuilder, SourceError, SourceState, StartFrom,
+    TopicProblem, TopicRole,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

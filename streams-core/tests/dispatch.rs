@@ -185,7 +185,7 @@ fn tick(ctx: &mut EventContext<Sums>, at: SystemTime) -> Result<ExecutionState> 
 fn a_completer_finishes_an_event_from_any_thread() {
     let mut driver = TestDriver::<numbers::Source>::new();
     driver.hold_completions().send("a", Numbers::Add(3));
-    assert_eq!((driver.store(0).sums.get("a"), driver.committed(0)), (None, None));
+    assert_eq!((driver.store(0).sums.get("a"), driver.committed(0)), (None, Some(0)));
     driver.complete(0);
     assert_eq!((driver.store(0).sums.get("a"), driver.committed(0)), (Some(&3), Some(1)));
     assert!(driver.held_completions().is_empty());

@@ -88,6 +88,14 @@ pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
     create_replicated_topics(bootstrap, topics, 1)
 }
 
+/// Makes compacted topics at `bootstrap`, as changelogs are.
+///
+/// # Errors
+/// As [`create_topics`].
+pub fn create_compacted_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
+    create_configured_topics(bootstrap, topics, 1, Some("compact"))
+}
+
 /// Makes topics with so many replicas at `bootstrap`.
 ///
 /// # Errors
@@ -97,11 +105,23 @@ pub fn create_replicated_topics(
     topics: &[(&str, i32)],
     replicas: i32,
 ) -> Result<()> {
+    create_configured_topics(bootstrap, topics, replicas, None)
+}
+
+fn create_configured_topics(
+    bootstrap: &str,
+    topics: &[(&str, i32)],
+    replicas: i32,
+    cleanup_policy: Option<&str>,
+) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
     let replicated = || TopicReplication::Fixed(replicas);
-    let new: Vec<NewTopic<'_>> =
+    let mut new: Vec<NewTopic<'_>> =
         topics.iter().map(|(n, p)| NewTopic::new(n, *p, replicated())).collect();
+    if let Some(policy) = cleanup_policy {
+        new = new.into_iter().map(|topic| topic.set("cleanup.policy", policy)).collect();
+    }
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let results = runtime.block_on(admin.create_topics(&new, &options))?;

@@ -185,6 +185,8 @@ fn read_logs(consumer: &BaseConsumer) -> anyhow::Result<Logs> {
     let (mut logs, mut ends) = (Logs::new(), 0);
     while ends < list.count() {
         match consumer.poll(PATIENCE).context("nothing comes")? {
+            // The record of the partition's first event is no change of the store.
+            Ok(message) if message.key().is_some_and(|key| key.starts_with(b"\0streams.")) => {}
             Ok(message) => {
                 let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
                 let headers = headers.map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec)));

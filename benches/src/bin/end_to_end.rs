@@ -18,7 +18,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use streams_benches::measure::{cpu_seconds, median, peak_memory_mib, quantile};
 use streams_benches::reader;
-use streams_tests::broker::create_topics;
+use streams_tests::broker::{create_compacted_topics, create_topics};
 use streams_tests::kafka::Kafka;
 use streams_tests::oracle::{Total, check_totals};
 use streams_tests::process::{Program, example};
@@ -76,9 +76,10 @@ impl Run {
     }
 
     fn prepare(&self) -> Result<()> {
-        let topics = ["in", "out", "changelog"].map(|kind| self.topic(kind));
+        let topics = ["in", "out"].map(|kind| self.topic(kind));
         let topics: Vec<(&str, i32)> = topics.iter().map(|t| (t.as_str(), PARTITIONS)).collect();
-        create_topics(&self.bootstrap, &topics)
+        create_topics(&self.bootstrap, &topics)?;
+        create_compacted_topics(&self.bootstrap, &[(&self.topic("changelog"), PARTITIONS)])
     }
 
     fn start(&self) -> Result<Program> {

@@ -24,7 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use streams_benches::measure::{median, quantile};
 use streams_benches::reader;
-use streams_tests::broker::{TestBroker, create_topics};
+use streams_tests::broker::{TestBroker, create_compacted_topics, create_topics};
 use streams_tests::kafka::Kafka;
 use streams_tests::observer::{Observer, Seen};
 use streams_tests::oracle::check_totals;
@@ -145,9 +145,10 @@ impl Run<'_> {
 
     /// A member that has all partitions, and who reads what it writes.
     fn start(&self) -> Result<(Program, Observer)> {
-        let topics = ["in", "out", "changelog"].map(|kind| self.topic(kind));
+        let topics = ["in", "out"].map(|kind| self.topic(kind));
         let topics: Vec<(&str, i32)> = topics.iter().map(|t| (t.as_str(), PARTITIONS)).collect();
         create_topics(self.bootstrap, &topics)?;
+        create_compacted_topics(self.bootstrap, &[(&self.topic("changelog"), PARTITIONS)])?;
         let observer = Observer::start(self.bootstrap, &self.topic("out"))?;
         Ok((self.join(8)?, observer))
     }

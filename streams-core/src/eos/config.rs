@@ -204,7 +204,7 @@ mod tests {
         );
         assert_eq!(
             text(config.offset_metadata_max_bytes(10)),
-            "`offset_metadata_max_bytes` is 10: it must be from 74 to 1048576"
+            "`offset_metadata_max_bytes` is 10: it must be from 83 to 1048576"
         );
     }
 

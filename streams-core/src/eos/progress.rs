@@ -22,8 +22,10 @@ const TAG_PREFIX: char = '#';
 /// What stands before the schedule, behind the tag, where members that know the former form alone
 /// look at nothing.
 const SCHEDULE_PREFIX: char = '@';
-/// The longest tag of a transaction: three numbers of 64 bits, and two dots.
-const TAG_BYTES_MAX: usize = 16 + 1 + 16 + 1 + 20;
+/// What stands before the changelog topic's tag, in the transaction's tag.
+pub const CHANGELOG_PREFIX: char = '~';
+/// The longest tag of a transaction: three numbers of 64 bits, two dots, the changelog's tag.
+const TAG_BYTES_MAX: usize = 16 + 1 + 16 + 1 + 20 + 1 + 8;
 /// The metadata without runs and without the entries of a schedule.
 const FRAME_BYTES_MAX: usize = METADATA_PREFIX.len() + 3 + TAG_BYTES_MAX;
 /// What one more event takes in the metadata at most: a distance in base 36, and a comma.
@@ -65,7 +67,7 @@ impl Snapshot {
     ///   offset, and by how many events a run is longer than one. Here these are the events at 1, 2,
     ///   3 and 7 beyond the offset.
     /// - A tag of the transaction: after a lost reply it tells whether this very commit happened,
-    ///   also where the offset did not move.
+    ///   also where the offset did not move. It ends with a tag of the changelog topic.
     /// - The schedule of the interjections, if there are any.
     pub fn metadata(&self, tag: &str) -> String {
         let mut text = String::from(METADATA_PREFIX);
@@ -155,6 +157,18 @@ fn read_run(offset: i64, end: i64, run: &str, form: Runs) -> Option<(i64, i64)> 
             Some((first, offset.checked_add(last.parse().ok()?)?))
         }
     }
+}
+
+/// Returns true if a source of this framework has written the metadata, and no tool or other client.
+pub fn is_ours(metadata: &str) -> bool {
+    metadata.starts_with(METADATA_PREFIX)
+}
+
+/// The changelog's tag in metadata of our form: it is the end of the transaction's tag.
+pub fn changelog_tag(metadata: &str) -> Option<&str> {
+    let (_, tail) = metadata.strip_prefix(METADATA_PREFIX)?.split_once(TAG_PREFIX)?;
+    let tag = tail.split(SCHEDULE_PREFIX).next().unwrap_or(tail);
+    tag.split_once(CHANGELOG_PREFIX).map(|(_, changelog)| changelog)
 }
 
 /// What to do with a record that was fetched.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::callbacks::Callbacks;
 use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
-use super::policy::{OnUndecodable, OnUnreadable, StartFrom};
+use super::policy::{
+    ChangelogMissing, CreateTopics, OffsetsMissing, OnUndecodable, OnUnreadable, StartFrom,
+};
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
@@ -46,6 +48,9 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) on_undecodable: OnUndecodable,
     pub(super) on_unreadable: OnUnreadable,
     pub(crate) start_from: StartFrom,
+    pub(super) create_topics: CreateTopics,
+    pub(super) offsets_missing: OffsetsMissing,
+    pub(super) changelog_missing: ChangelogMissing,
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
@@ -71,6 +76,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             on_undecodable: OnUndecodable::default(),
             on_unreadable: OnUnreadable::default(),
             start_from: StartFrom::default(),
+            create_topics: CreateTopics::default(),
+            offsets_missing: OffsetsMissing::default(),
+            changelog_missing: ChangelogMissing::default(),
             interjections: A::TABLE.interjections.to_vec(),
             shared: None,
             missing: PhantomData,
@@ -104,6 +112,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             on_undecodable: self.on_undecodable,
             on_unreadable: self.on_unreadable,
             start_from: self.start_from,
+            create_topics: self.create_topics,
+            offsets_missing: self.offsets_missing,
+            changelog_missing: self.changelog_missing,
             interjections: self.interjections,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
@@ -135,23 +146,26 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// The source topic. It is made, if it isn't there.
+    /// The source topic. The source creates it if it is missing ([`Self::create_topics`]).
     #[must_use]
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = topic.into();
         self
     }
 
-    /// The changelog topic, with as many partitions as the source. It is made, compacted, if it
-    /// isn't there. By default GKES's name: `gkes_change_log_{topic}_{group}`.
+    /// The changelog topic: it has as many partitions as the source, and its `cleanup.policy` is
+    /// `compact`. The source creates it if it is missing ([`Self::create_topics`]), unless the group
+    /// has committed offsets: then its state is missing ([`Self::changelog_missing`]). By default
+    /// GKES's name: `gkes_change_log_{topic}_{group}`.
     #[must_use]
     pub fn changelog(mut self, changelog: impl Into<String>) -> Self {
         self.changelog = Some(changelog.into());
         self
     }
 
-    /// A topic that handlers forward to. It is made, if it isn't there, with as many partitions as
-    /// the source; a topic that nobody makes is found missing only when a handler forwards to it.
+    /// A topic that handlers forward to. The source creates it if it is missing, with as many
+    /// partitions as the source topic ([`Self::create_topics`]). A topic that is not named here is
+    /// found missing only when a handler forwards to it.
     #[must_use]
     pub fn output(mut self, topic: impl Into<String>) -> Self {
         self.outputs.push(topic.into());
@@ -330,10 +344,40 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Where to start a partition that has neither state nor a committed offset.
+    /// Sets where to start a partition that has neither state nor a committed offset; by default
+    /// at the first record. The source commits the position before it reports the partition as
+    /// active: a record that comes after that is processed, whatever happens to this member.
     #[must_use]
     pub const fn start_from(mut self, start_from: StartFrom) -> Self {
         self.start_from = start_from;
+        self
+    }
+
+    /// Sets whether the source creates topics that are missing; by default it does.
+    #[must_use]
+    pub const fn create_topics(mut self, create_topics: CreateTopics) -> Self {
+        self.create_topics = create_topics;
+        self
+    }
+
+    /// Sets what to do with a partition that this group has processed before, and whose committed
+    /// offset is gone; by default the source stops with [`SourceError::OffsetMissing`].
+    ///
+    /// [`SourceError::OffsetMissing`]: super::SourceError::OffsetMissing
+    #[must_use]
+    pub const fn offsets_missing(mut self, policy: OffsetsMissing) -> Self {
+        self.offsets_missing = policy;
+        self
+    }
+
+    /// Sets what to do if the group has committed offsets, and the changelog topic is missing, empty
+    /// or another one than before; by default the source does not start
+    /// ([`SourceError::Topics`]).
+    ///
+    /// [`SourceError::Topics`]: super::SourceError::Topics
+    #[must_use]
+    pub const fn changelog_missing(mut self, policy: ChangelogMissing) -> Self {
+        self.changelog_missing = policy;
         self
     }
 
@@ -437,6 +481,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             eos: self.eos,
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
+            changelog_tag: None,
+            offsets_missing: self.offsets_missing,
+            changelog_missing: self.changelog_missing,
             on_undecodable: self.on_undecodable.clone(),
             on_unreadable: self.on_unreadable,
             interjections: self.interjections.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::problem::TopicProblem;
 use crate::client::wire::ClientError;
 use crate::client::{FetchError, UnreadableBatch};
 use crate::codec::CodecError;
@@ -18,36 +19,9 @@ pub enum SourceError {
     /// The cluster can't be reached, or refuses.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Source and changelog must have the same number of partitions: the changes of partition `n`
-    /// are logged to partition `n`.
-    #[error(
-        "topic `{source_topic}` has {source_partitions} partitions, and its changelog \
-         `{changelog}` has {changelog_partitions}: they must agree; give the application a new \
-         changelog, or bring the partitions of the smaller topic up to the other's"
-    )]
-    PartitionCounts {
-        /// The source topic.
-        source_topic: String,
-        /// Its number of partitions.
-        source_partitions: i32,
-        /// The changelog topic.
-        changelog: String,
-        /// Its number of partitions.
-        changelog_partitions: i32,
-    },
-    /// The topic has another number of partitions than the application says.
-    #[error(
-        "topic `{topic}` has {actual} partitions, and the application asks for {configured}: leave \
-         `partitions` out to take the topic as it is, or change one of them"
-    )]
-    ConfiguredPartitions {
-        /// The topic.
-        topic: String,
-        /// How many it has.
-        actual: i32,
-        /// How many are asked for.
-        configured: i32,
-    },
+    /// Topics are missing or unsuitable.
+    #[error("{}", super::problem::list(.0))]
+    Topics(Vec<TopicProblem>),
     /// A handler failed.
     #[error("the handler of {at} failed: {reason}; the event is undone, and not committed")]
     Handler {
@@ -114,25 +88,28 @@ pub enum SourceError {
         /// What the store says.
         source: CodecError,
     },
-    /// There is state, and no offset that belongs to it.
+    /// The group has processed the partition, and has no committed offset for it.
     #[error(
-        "{partition} has {records} records in its changelog, and group `{group}` has no committed \
-         offset for it (it expired, or the group was deleted): process everything again with a new \
-         changelog, or commit the offset to go on from"
+        "the changelog of {partition} {}, but group `{group}` has no committed offset for it: the \
+         offset expired or the group was deleted; start over with a new changelog topic, or commit \
+         the offset that belongs to this state, or let `offsets_missing(OffsetsMissing::StartFrom)` \
+         start as `start_from` says",
+        evidence(*records)
     )]
     OffsetMissing {
         /// The source's partition.
         partition: TopicPartition,
         /// The group.
         group: String,
-        /// How many records the changelog has.
+        /// How many changes of the store the changelog has.
         records: u64,
     },
     /// A committed offset lies outside the log.
     #[error(
-        "group `{group}` committed offset {committed} for {partition}, and the topic has {low} to \
-         {high}: records were deleted before they were processed (retention), or the topic was \
-         made anew; commit the offset to go on from"
+        "group `{group}` committed offset {committed} for {partition}, but the log holds offsets \
+         {low} to {high}: retention deleted records before they were processed, or the topic was \
+         deleted and created again; set the offset to continue from with \
+         `kafka-consumer-groups.sh --reset-offsets`"
     )]
     OffsetOutOfRange {
         /// The source's partition.
@@ -210,6 +187,14 @@ pub enum SourceError {
     /// A thread of the source ended without a word.
     #[error("a thread of the source ended unexpectedly: {0}")]
     Thread(String),
+}
+
+/// What a changelog tells of a partition that was processed.
+fn evidence(records: u64) -> String {
+    match records {
+        0 => "shows that the partition was processed".to_owned(),
+        records => format!("has {records} records"),
+    }
 }
 
 /// An event, for people: `contacts-3@42 (CreateContact)`.

@@ -9,10 +9,12 @@ mod callbacks;
 mod control;
 mod copies;
 mod error;
+mod history;
 pub(crate) mod mailbox;
 pub(crate) mod outage;
 mod policy;
 mod prepare;
+mod problem;
 mod producer;
 mod running;
 mod shared;
@@ -24,7 +26,11 @@ pub(crate) mod worker;
 
 pub use self::builder::SourceBuilder;
 pub use self::error::{EventPlace, SourceError};
-pub use self::policy::{OnUndecodable, OnUnreadable, StartFrom};
+pub(crate) use self::history::CommittedWith;
+pub use self::policy::{
+    ChangelogMissing, CreateTopics, OffsetsMissing, OnUndecodable, OnUnreadable, StartFrom,
+};
+pub use self::problem::{TopicProblem, TopicRole};
 pub use self::producer::{EventProducer, SendEventError};
 pub use self::running::{RunningSource, SourceState};
 pub use self::shared::{IntoShared, NothingMissing};

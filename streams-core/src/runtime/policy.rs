@@ -1,4 +1,29 @@
 //! What the user decides about records, offsets and topics that are not as expected.
+//!
+//! # What a source detects
+//!
+//! When a partition becomes active for the first time, the source commits the start position, and
+//! it writes a record that is no change of the store into the changelog partition, in one
+//! transaction. The record stays there: its key is its own, so compaction never removes it. Every
+//! commit carries a tag of the changelog topic's id. From then on the offset and the changelog
+//! vouch for each other:
+//!
+//! | committed offset | changelog partition | meaning | decided by |
+//! |---|---|---|---|
+//! | no | no record | the group starts | [`StartFrom`] |
+//! | no | any record | the offset has expired, or a tool has deleted it | [`OffsetsMissing`] |
+//! | yes | missing topic | the topic is deleted, or a name has changed | [`ChangelogMissing`] |
+//! | yes | a topic with another id | the topic was deleted and created again | [`ChangelogMissing`] |
+//! | yes | the same topic, no record | retention or a tool has deleted the records | [`ChangelogMissing`] |
+//! | yes, by an earlier version | any | no tag: the source believes the changelog | |
+//! | yes, by another client or a tool | missing topic | the group moves here, without state | |
+//!
+//! A source detects none of these: offsets *and* changelog of a group are gone, which looks like a
+//! new group; a changelog is gone after a tool has set the offsets of all partitions, which looks
+//! like a group of another client; an offset expired in a group of an earlier version that never had
+//! state.
+//! Brokers before Kafka 2.8 have no topic ids, so that there a changelog that was created again is
+//! detected only while it is empty.
 
 /// What to do with a record that can't be decoded, or whose type has no handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +56,8 @@ pub enum OnUnreadable {
     Skip,
 }
 
-/// Where to start a partition that has neither state nor a committed offset.
+/// Where to start a partition that has neither state nor a committed offset. The source commits
+/// the position before it reports the partition as active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
     /// With the first record that is there.
@@ -39,4 +65,39 @@ pub enum StartFrom {
     Earliest,
     /// With the next record that comes.
     Latest,
+}
+
+/// Whether a source creates its topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CreateTopics {
+    /// The source creates the topics that are missing: source, changelog, outputs.
+    #[default]
+    IfMissing,
+    /// The source creates no topic. If topics are missing or unsuitable, one error lists them all.
+    Never,
+}
+
+/// What to do with a partition that this group has processed, and that has no committed offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffsetsMissing {
+    /// Stop the source with an error: no event is processed twice.
+    #[default]
+    Fail,
+    /// Start as [`StartFrom`] says, with the state that the changelog has. With
+    /// [`StartFrom::Earliest`] the source processes each event again that the topic still has; with
+    /// [`StartFrom::Latest`] it skips the events since the last commit.
+    StartFrom,
+}
+
+/// What to do if the group has committed offsets, and the changelog does not have the state that
+/// belongs to them: the topic is missing, empty, or another one than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangelogMissing {
+    /// Stop the source with an error: no state is lost in silence.
+    #[default]
+    Fail,
+    /// Continue from the committed offsets with whatever state the changelog has, and with none if
+    /// the topic is missing. Choose this after a move of the changelog to another topic, or if the
+    /// state may begin empty, and remove the setting after one start.
+    Accept,
 }

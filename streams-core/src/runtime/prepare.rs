@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::SourceError;
-use super::policy::StartFrom;
+use super::history::{ChangelogTag, CommittedWith};
+use super::policy::{ChangelogMissing, StartFrom};
+use super::problem::TopicProblem;
 use super::takeover::TakeOver;
 use super::worker::Assignment;
 use crate::client::CoordinatorWatch;
@@ -35,6 +37,9 @@ pub(crate) struct PrepareSettings {
     pub(crate) group: String,
     pub(crate) source: Arc<str>,
     pub(crate) changelog: String,
+    /// The changelog topic's tag.
+    pub(crate) changelog_tag: Option<ChangelogTag>,
+    pub(crate) changelog_missing: ChangelogMissing,
     pub(crate) start_from: StartFrom,
     pub(crate) outage_timeout: Duration,
     pub(crate) take_over: TakeOver,
@@ -121,10 +126,12 @@ async fn places(
         .iter()
         .map(|p| {
             let range = (of(&low, *p), of(&high, *p));
+            let committed_with = committed_with(settings, committed.get(p))?;
             let (committed, start) = start(settings, *p, committed.get(p), range)?;
             Ok(Assignment {
                 partition: TopicPartition::new(Arc::clone(&settings.source), *p),
                 committed,
+                committed_with,
                 start,
                 changelog: (of(&change_low, *p), of(&change_high, *p)),
             })
@@ -171,6 +178,25 @@ async fn await_stable(
         tokio::time::sleep(poll).await;
         poll = (poll * 2).min(STABLE_POLL_MAX);
     }
+}
+
+/// The changelog that the committed offset belongs to.
+///
+/// A start checks it too. The topic may have been created again since then, and another member may
+/// have committed with it.
+fn committed_with(
+    settings: &PrepareSettings,
+    committed: Option<&CommittedOffset>,
+) -> Result<CommittedWith, SourceError> {
+    let compare = |committed| ChangelogTag::compare(settings.changelog_tag, committed);
+    let with = committed.map_or(CommittedWith::Unknown, compare);
+    let is_accepted = settings.changelog_missing == ChangelogMissing::Accept;
+    if with == CommittedWith::Another && !is_accepted {
+        let (changelog, group) = (settings.changelog.clone(), settings.group.clone());
+        let problem = TopicProblem::ChangelogReplaced { changelog, group };
+        return Err(SourceError::Topics(vec![problem]));
+    }
+    Ok(with)
 }
 
 fn start(

@@ -11,6 +11,7 @@ use super::prepare::{Clients, PrepareSettings};
 use super::running::{RunningSource, SharedState};
 use super::shared::NothingMissing;
 use super::takeover::{TakeOver, transactional_id};
+use super::topics::Topics;
 use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
 use crate::client::CoordinatorWatch;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
@@ -53,12 +54,12 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
                 runtime.block_on(async move {
-                    match settings.make_topics().await {
-                        Ok(partitions) => {
-                            let threads = start_workers::<A>(workers)?;
-                            let _ = ready.send(Ok(partitions));
+                    match settings.prepare_topics().await {
+                        Ok(topics) => {
+                            let threads = start_workers::<A>(workers, topics)?;
+                            let _ = ready.send(Ok(topics.partitions));
                             let control = Control::new(
-                                &settings.prepare_settings(coordinator),
+                                &settings.prepare_settings(coordinator, topics),
                                 settings.leave_timeout,
                                 handles,
                                 shared,
@@ -127,12 +128,14 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         }
     }
 
-    fn prepare_settings(&self, coordinator: CoordinatorWatch) -> PrepareSettings {
+    fn prepare_settings(&self, coordinator: CoordinatorWatch, topics: Topics) -> PrepareSettings {
         PrepareSettings {
             endpoint: self.endpoint(),
             group: self.group.group_id.clone(),
             source: Arc::from(self.topic.as_str()),
             changelog: self.changelog_name(),
+            changelog_tag: topics.changelog,
+            changelog_missing: self.changelog_missing,
             start_from: self.start_from,
             outage_timeout: self.outage_timeout,
             take_over: self.take_over(),
@@ -150,8 +153,10 @@ type WorkerStart<A> = (
 
 fn start_workers<A: EventSource>(
     workers: Vec<WorkerStart<A>>,
+    topics: Topics,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, SourceError> {
-    let start = |(parts, mailbox, inbox): WorkerStart<A>| {
+    let start = |(mut parts, mailbox, inbox): WorkerStart<A>| {
+        parts.changelog_tag = topics.changelog;
         let name = format!("streams-worker-{}", parts.index);
         std::thread::Builder::new()
             .name(name)

@@ -1,52 +1,185 @@
-//! The topics of a source: created if they are missing, checked if they exist.
+//! The topics of a source: checked if they exist, created if they are missing.
 
 use super::builder::SourceBuilder;
 use super::error::SourceError;
-use crate::client::wire::{Admin, NewTopic};
+use super::history::{ChangelogTag, CommittedWith};
+use super::policy::{ChangelogMissing, CreateTopics, OnUndecodable};
+use super::problem::{TopicProblem, TopicRole};
+use crate::client::wire::{Admin, ClientError, NewTopic, TopicDescription};
+use crate::eos::is_ours;
 use crate::handler::EventSource;
 
-impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
-    /// Makes the topics that are missing, checks those that are there, and returns the number of
-    /// partitions.
-    pub(super) async fn make_topics(&self) -> Result<i32, SourceError> {
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
+const DELETE: &str = "delete";
+
+/// `TOPIC_AUTHORIZATION_FAILED` and `CLUSTER_AUTHORIZATION_FAILED`.
+const REFUSED_BY_ACL: [i16; 2] = [29, 31];
+
+/// The topics of a source that starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topics {
+    /// The number of partitions of source and changelog.
+    pub(crate) partitions: i32,
+    /// The tag of the changelog; `None` before Kafka 2.8.
+    pub(crate) changelog: Option<ChangelogTag>,
+}
+
+/// A topic that does not exist yet.
+struct MissingTopic<'t> {
+    role: TopicRole,
+    name: &'t str,
+}
+
+impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
+    /// Checks the topics that exist, and creates those that are missing. It creates none if one is
+    /// unsuitable.
+    pub(super) async fn prepare_topics(&self) -> Result<Topics, SourceError> {
         let mut admin = Admin::new(&self.endpoint());
         let changelog = self.changelog_name();
-        let source_partitions = match admin.partitions(&self.topic).await? {
-            Some(actual) => actual,
-            None => {
-                let partitions = self.partitions.unwrap_or(-1);
-                self.make_topic(&mut admin, &self.topic, partitions, "delete").await?;
-                admin.partitions(&self.topic).await?.unwrap_or(0)
+        let (mut problems, mut missing) = (Vec::new(), Vec::new());
+        let source = admin.topic(&self.topic).await?;
+        let partitions = source.map(|source| source.partitions).or(self.partitions);
+        match source {
+            None => missing.push(MissingTopic { role: TopicRole::Source, name: &self.topic }),
+            Some(source) => problems.extend(self.configured(source)),
+        }
+        let found = admin.topic(&changelog).await?;
+        match found {
+            None => missing.push(MissingTopic { role: TopicRole::Changelog, name: &changelog }),
+            Some(found) => {
+                problems.extend(partitions.and_then(|count| self.counts(count, found)));
+                problems.extend(cleanup_policy(&mut admin, &changelog).await?);
             }
+        }
+        if let Some(source) = source {
+            problems.extend(self.state(&mut admin, source, found).await?);
+        }
+        for name in self.output_names() {
+            if admin.topic(name).await?.is_none() {
+                missing.push(MissingTopic { role: TopicRole::Output, name });
+            }
+        }
+        if self.create_topics == CreateTopics::Never {
+            let lost =
+                |problem: &TopicProblem| matches!(problem, TopicProblem::ChangelogMissing { .. });
+            // One line a topic: the missing state says more than the missing topic.
+            let is_lost = problems.iter().any(lost);
+            let listed = missing.iter().filter(|m| !is_lost || m.role != TopicRole::Changelog);
+            problems.extend(listed.map(|missing| TopicProblem::Missing {
+                role: missing.role,
+                topic: missing.name.to_owned(),
+                partitions,
+            }));
+        }
+        if !problems.is_empty() {
+            return Err(SourceError::Topics(problems));
+        }
+        self.create_missing(&mut admin, &missing, partitions).await?;
+        let found = match found {
+            Some(found) => found,
+            None => self.created(&mut admin, &changelog).await?,
         };
-        if let Some(configured) = self.partitions.filter(|n| *n != source_partitions) {
-            let (topic, actual) = (self.topic.clone(), source_partitions);
-            return Err(SourceError::ConfiguredPartitions { topic, actual, configured });
-        }
-        let changelog_partitions = match admin.partitions(&changelog).await? {
-            Some(actual) => actual,
-            None => {
-                self.make_topic(&mut admin, &changelog, source_partitions, "compact").await?;
-                source_partitions
-            }
-        };
-        if changelog_partitions != source_partitions {
-            return Err(SourceError::PartitionCounts {
-                source_topic: self.topic.clone(),
-                source_partitions,
-                changelog,
-                changelog_partitions,
-            });
-        }
-        for output in &self.outputs {
-            if admin.partitions(output).await?.is_none() {
-                self.make_topic(&mut admin, output, source_partitions, "delete").await?;
-            }
-        }
-        Ok(source_partitions)
+        let changelog = found.id.map(ChangelogTag::of);
+        Ok(Topics { partitions: found.partitions, changelog })
     }
 
-    async fn make_topic(
+    /// The topics that handlers forward to. A source that may create topics creates no dead-letter
+    /// topic: nobody has said how long it keeps its records.
+    fn output_names(&self) -> impl Iterator<Item = &str> {
+        let dead_letters = match &self.on_undecodable {
+            OnUndecodable::DeadLetter(topic) if self.create_topics == CreateTopics::Never => {
+                Some(topic.as_str())
+            }
+            _ => None,
+        };
+        self.outputs.iter().map(String::as_str).chain(dead_letters)
+    }
+
+    fn configured(&self, source: TopicDescription) -> Option<TopicProblem> {
+        let (topic, actual) = (self.topic.clone(), source.partitions);
+        let configured = self.partitions.filter(|configured| *configured != actual)?;
+        Some(TopicProblem::ConfiguredPartitions { topic, actual, configured })
+    }
+
+    fn counts(&self, source_partitions: i32, found: TopicDescription) -> Option<TopicProblem> {
+        (found.partitions != source_partitions).then(|| TopicProblem::PartitionCounts {
+            source_topic: self.topic.clone(),
+            source_partitions,
+            changelog: self.changelog_name(),
+            changelog_partitions: found.partitions,
+        })
+    }
+
+    /// The state that belongs to the committed offsets is in the changelog, or the group has none.
+    async fn state(
+        &self,
+        admin: &mut Admin,
+        source: TopicDescription,
+        changelog: Option<TopicDescription>,
+    ) -> Result<Option<TopicProblem>, ClientError> {
+        let (group, partitions) = (self.group.group_id.clone(), 0..source.partitions);
+        let partitions: Vec<i32> = partitions.collect();
+        let committed = admin.committed_so_far(&group, &self.topic, &partitions).await?;
+        let name = self.changelog_name();
+        let problem = match changelog {
+            // A group that another client used has no state yet.
+            None if !committed.values().any(|offset| is_ours(&offset.metadata)) => return Ok(None),
+            None => {
+                let source_topic = self.topic.clone();
+                TopicProblem::ChangelogMissing { changelog: name, group, source_topic }
+            }
+            Some(changelog) => {
+                let this = changelog.id.map(ChangelogTag::of);
+                let is_another =
+                    |offset: &_| ChangelogTag::compare(this, offset) == CommittedWith::Another;
+                if !committed.values().any(is_another) {
+                    return Ok(None);
+                }
+                TopicProblem::ChangelogReplaced { changelog: name, group }
+            }
+        };
+        if self.changelog_missing == ChangelogMissing::Accept {
+            tracing::warn!(%problem, "accepted, as `changelog_missing` says");
+            return Ok(None);
+        }
+        Ok(Some(problem))
+    }
+
+    async fn create_missing(
+        &self,
+        admin: &mut Admin,
+        missing: &[MissingTopic<'_>],
+        partitions: Option<i32>,
+    ) -> Result<(), SourceError> {
+        let mut partitions = partitions;
+        for MissingTopic { role, name } in missing {
+            // Without a number the source topic gets the cluster's, and is the first to be created.
+            let count = partitions.unwrap_or(-1);
+            let cleanup = if *role == TopicRole::Changelog { COMPACT } else { DELETE };
+            self.create_topic(admin, name, count, cleanup).await?;
+            if partitions.is_none() {
+                partitions = Some(self.created(admin, name).await?.partitions);
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes a topic that exists now.
+    async fn created(
+        &self,
+        admin: &mut Admin,
+        name: &str,
+    ) -> Result<TopicDescription, SourceError> {
+        let found = admin.topic(name).await?;
+        found.ok_or_else(|| {
+            let role = if name == self.topic { TopicRole::Source } else { TopicRole::Changelog };
+            let (topic, partitions) = (name.to_owned(), None);
+            SourceError::Topics(vec![TopicProblem::Missing { role, topic, partitions }])
+        })
+    }
+
+    async fn create_topic(
         &self,
         admin: &mut Admin,
         name: &str,
@@ -54,7 +187,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         cleanup: &str,
     ) -> Result<(), SourceError> {
         let mut configs = self.topic_configs.clone();
-        configs.insert("cleanup.policy".to_owned(), cleanup.to_owned());
+        configs.insert(CLEANUP_POLICY.to_owned(), cleanup.to_owned());
         let topic = NewTopic {
             name: name.to_owned(),
             partitions,
@@ -62,8 +195,31 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             configs,
         };
         if admin.create_topic(&topic).await? {
-            tracing::info!(topic = name, partitions, "created");
+            tracing::info!(topic = name, partitions, "created a topic");
         }
         Ok(())
     }
+}
+
+/// Kafka must not delete a changelog's records, only compact them.
+async fn cleanup_policy(
+    admin: &mut Admin,
+    changelog: &str,
+) -> Result<Option<TopicProblem>, ClientError> {
+    let policy = match admin.topic_config(changelog, CLEANUP_POLICY).await {
+        Err(error) if error.code().is_some_and(|code| REFUSED_BY_ACL.contains(&code)) => {
+            tracing::warn!(
+                changelog, %error,
+                "cannot check that the changelog is compacted: grant DESCRIBE_CONFIGS on the topic"
+            );
+            return Ok(None);
+        }
+        policy => policy?,
+    };
+    let is_compact = |policy: &String| policy.split(',').all(|one| one.trim() == COMPACT);
+    let wrong = policy.filter(|policy| !is_compact(policy));
+    Ok(wrong.map(|policy| {
+        let changelog = changelog.to_owned();
+        TopicProblem::CleanupPolicy { changelog, policy }
+    }))
 }

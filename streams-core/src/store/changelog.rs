@@ -11,6 +11,12 @@ use crate::record::{Headers, OutputWriter, Outputs};
 
 const NAME_END: u8 = 0;
 
+/// What the keys of the framework's own records begin with: a table's name is not empty, so no
+/// table's key does.
+const RESERVED_PREFIX: &[u8] = b"\0streams.";
+/// The key of the record that a group's first commit writes to each partition.
+const OPENED_KEY: &[u8] = b"\0streams.opened";
+
 /// Where a store's changes are written to: the changelog topic's partition of the same number.
 #[derive(Debug)]
 pub struct Changelog<'a> {
@@ -30,6 +36,21 @@ impl<'a> Changelog<'a> {
         let mut record = self.outputs.record_to(self.topic);
         record.partition(self.partition);
         record
+    }
+
+    /// Writes the record by which later owners know that `group` has processed the partition.
+    pub(crate) fn opened(&mut self, group: &str) -> Result<(), CodecError> {
+        let mut record = self.record();
+        record.key_with(|out| {
+            out.extend_from_slice(OPENED_KEY);
+            Ok::<(), CodecError>(())
+        })?;
+        record.value_with(|out| {
+            out.extend_from_slice(group.as_bytes());
+            Ok::<(), CodecError>(())
+        })?;
+        record.finish();
+        Ok(())
     }
 
     /// Writes that `key` of `table` now has the value that `encode_value` writes, or, if that is
@@ -56,6 +77,16 @@ impl<'a> Changelog<'a> {
         record.finish();
         Ok(())
     }
+}
+
+/// Returns true if a record with this key is the framework's own, and no change of a store.
+pub(crate) fn is_reserved(key: &[u8]) -> bool {
+    key.starts_with(RESERVED_PREFIX)
+}
+
+/// Returns true if this is the key of the record that [`Changelog::opened`] writes.
+pub(crate) fn is_opened(key: &[u8]) -> bool {
+    key == OPENED_KEY
 }
 
 /// One record of the changelog, as it is restored.

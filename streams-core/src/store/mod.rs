@@ -16,6 +16,7 @@ mod tests;
 mod undo;
 
 pub use self::changelog::{Change, Changelog, split_table_key};
+pub(crate) use self::changelog::{is_opened, is_reserved};
 pub use self::table::{OrderedTable, Table};
 pub use self::undo::UndoLog;
 use crate::codec::CodecError;
@@ -42,6 +43,9 @@ impl EventSeq {
 /// the changelog, is its field's, or what `#[table("..")]` says: so a field can be renamed and the
 /// table keeps its rows. A change of a table that the store doesn't have any more is an error at
 /// the next start, not a loss.
+///
+/// The changelog also has records of the framework itself. Their keys begin with `\0streams.`: a
+/// store never gets them, and a store written by hand must not use such keys.
 ///
 /// # Examples
 /// ```

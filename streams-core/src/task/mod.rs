@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
 use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
 use crate::record::{Record, TopicPartition};
+use crate::runtime::CommittedWith;
 use crate::store::{EventSeq, StateStore};
 
 /// The time between two reports of a restore.
@@ -281,6 +282,27 @@ pub enum ScheduleState {
     Committing,
 }
 
+/// The partition's first event, which commits the start position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// It runs before any other event.
+    Due,
+    /// It has run, as this event, and is not committed.
+    Sent(EventSeq),
+    /// The group has committed an offset that belongs to the changelog.
+    #[default]
+    Done,
+}
+
+/// What the changelog had for the partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Changes of the store.
+    pub records: u64,
+    /// Whether there was the record of the partition's first event.
+    pub opened: bool,
+}
+
 /// One assigned partition.
 #[derive(Debug)]
 pub struct Task<S: StateStore> {
@@ -292,6 +314,12 @@ pub struct Task<S: StateStore> {
     pub context: EventContext<S>,
     /// What was committed when it was assigned; `None` if nothing was.
     pub committed: Option<Snapshot>,
+    /// The changelog topic that the committed offset belongs to.
+    pub(crate) committed_with: CommittedWith,
+    /// What its changelog had.
+    pub restored: Restored,
+    /// Its first event.
+    pub opening: Opening,
     /// Where it starts.
     pub start: Snapshot,
     /// Fetched while it takes no more.
@@ -330,6 +358,9 @@ impl<S: StateStore> Task<S> {
             state: restore.map_or(TaskState::Active, TaskState::Restoring),
             context,
             committed,
+            committed_with: CommittedWith::default(),
+            restored: Restored::default(),
+            opening: Opening::default(),
             start,
             backlog: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -457,6 +488,9 @@ impl<S: StateStore> Task<S> {
         self.context.store.undo_from(EventSeq(0));
         self.context.outputs_mut().clear();
         self.context.next_incarnation();
+        if matches!(self.opening, Opening::Sent(_)) {
+            self.opening = Opening::Due;
+        }
         self.backlog.clear();
         self.waiting.clear();
         self.incomplete_interjections = 0;

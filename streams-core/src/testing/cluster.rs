@@ -288,6 +288,12 @@ impl State {
         found.into_iter().map(|(_, record)| record.clone()).collect()
     }
 
+    /// Forgets a committed offset, as a broker does when it expires.
+    #[cfg(test)]
+    pub(crate) fn expire(&mut self, at: &TopicPartition) {
+        self.committed.remove(at);
+    }
+
     pub(crate) fn committed(&self, at: &TopicPartition) -> Option<&OffsetToCommit> {
         self.committed.get(at)
     }

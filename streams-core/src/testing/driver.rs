@@ -19,7 +19,8 @@ use crate::record::{Outputs, ProducerRecord, Record, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::runtime::worker::{Assignment, Clock, FromWorker, Next, ToWorker, Worker, WorkerParts};
-use crate::runtime::{NothingMissing, SourceBuilder, SourceError, StartFrom};
+use crate::runtime::{CommittedWith, NothingMissing, SourceBuilder, SourceError, StartFrom};
+use crate::store::is_reserved;
 
 /// The topic of a source that was given none.
 const TOPIC: &str = "test";
@@ -195,7 +196,8 @@ impl<A: EventSource> TestDriver<A> {
         };
         let start = committed.clone().unwrap_or_else(|| Snapshot::at(first));
         let changelog = (0, state.end(&changelog));
-        Ok(Assignment { partition: at, committed, start, changelog })
+        let committed_with = CommittedWith::Unknown;
+        Ok(Assignment { partition: at, committed, committed_with, start, changelog })
     }
 
     fn at(&self, partition: i32) -> TopicPartition {
@@ -520,11 +522,14 @@ impl<A: EventSource> TestDriver<A> {
     /// The committed changes of a partition's store, in order. A value of `None` is a removal.
     pub fn changelog(&self, partition: i32) -> Vec<Record> {
         let at = TopicPartition::new(Arc::clone(&self.changelog), partition);
-        let is_change = |record: &Record, _| *record.topic_partition() == at;
+        let is_change = |record: &Record, _| {
+            *record.topic_partition() == at && !is_reserved(record.key().unwrap_or_default())
+        };
         self.cluster.lock().records(View::Committed, 0, is_change)
     }
 
-    /// The committed offset of a partition: one past the last event before which all are done.
+    /// The committed offset of a partition: one past the last event before which all are done. A new
+    /// partition has the offset that it starts from.
     pub fn committed(&self, partition: i32) -> Option<i64> {
         self.cluster.lock().committed(&self.at(partition)).map(|known| known.offset)
     }

@@ -4,5 +4,7 @@
 
 mod app;
 mod identity;
+mod positions;
 mod properties;
 mod settings;
+mod topics;

@@ -162,19 +162,6 @@ impl Admin {
         reply
     }
 
-    /// The number of partitions of `topic`; `None` if there is no such topic.
-    ///
-    /// # Errors
-    /// If no broker answers, or the topic may not be described.
-    pub async fn partitions(&mut self, topic: &str) -> Result<Option<i32>, ClientError> {
-        let (_, described) = self.metadata(topic).await?;
-        match described.error_code {
-            0 => Ok(i32::try_from(described.partitions.len()).ok()),
-            UNKNOWN_TOPIC_OR_PARTITION => Ok(None),
-            code => Err(ClientError::refused(format!("describing topic `{topic}`"), code)),
-        }
-    }
-
     /// The addresses of all brokers.
     pub(super) async fn brokers(&mut self) -> Result<Vec<String>, ClientError> {
         let request = MetadataRequest::default()
@@ -184,7 +171,7 @@ impl Admin {
         Ok(reply.brokers.iter().map(|b| format!("{}:{}", b.host, b.port)).collect())
     }
 
-    async fn metadata(
+    pub(super) async fn metadata(
         &mut self,
         topic: &str,
     ) -> Result<(BTreeMap<BrokerId, String>, MetadataResponseTopic), ClientError> {
@@ -192,7 +179,7 @@ impl Admin {
         let request = MetadataRequest::default()
             .with_topics(Some(vec![asked]))
             .with_allow_auto_topic_creation(false);
-        let reply = self.call(&request, 9).await?;
+        let reply = self.call(&request, 12).await?;
         let address = |host: &StrBytes, port: i32| format!("{host}:{port}");
         let brokers = reply.brokers.iter().map(|b| (b.node_id, address(&b.host, b.port))).collect();
         let described = reply.topics.into_iter().next().ok_or_else(|| {
@@ -370,7 +357,27 @@ impl Admin {
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
         let mut retry = Retry::within(deadline);
         loop {
-            let done = self.try_committed(group, topic, partitions).await;
+            let done = self.try_committed(group, topic, partitions, true).await;
+            if !retry.after(&done).await {
+                return done;
+            }
+        }
+    }
+
+    /// The committed offsets of a group, without a wait for open transactions: a newer offset may
+    /// be in one.
+    ///
+    /// # Errors
+    /// If the coordinator can't be asked for ten seconds.
+    pub async fn committed_so_far(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
+        let mut retry = Retry::within(REQUEST_TIMEOUT);
+        loop {
+            let done = self.try_committed(group, topic, partitions, false).await;
             if !retry.after(&done).await {
                 return done;
             }
@@ -382,6 +389,7 @@ impl Admin {
         group: &str,
         topic: &str,
         partitions: &[i32],
+        require_stable: bool,
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
         // Each time: a former one may not know yet that it is none.
         let coordinator = self.group_coordinator(group).await?;
@@ -391,7 +399,7 @@ impl Admin {
         let request = OffsetFetchRequest::default()
             .with_group_id(GroupId(text(group)))
             .with_topics(Some(vec![asked]))
-            .with_require_stable(true);
+            .with_require_stable(require_stable);
         let reply = self.call_at(&coordinator, &request, 7).await?;
         if reply.error_code != 0 {
             let what = format!("fetching the offsets of group `{group}`");

@@ -9,6 +9,7 @@ mod error;
 mod group;
 mod security;
 mod tail;
+mod topics;
 mod transactions;
 
 pub use self::admin::{Admin, CommittedOffset, Isolation, NewTopic, OffsetAt};
@@ -17,4 +18,5 @@ pub use self::error::{ClientError, error_name};
 pub use self::group::WireTransport;
 pub use self::security::{Endpoint, Security};
 pub use self::tail::Tail;
+pub use self::topics::TopicDescription;
 pub use self::transactions::{GroupMember, OpenTransaction};

@@ -141,7 +141,7 @@ fn longest(distance: i64) -> (usize, usize) {
 #[test]
 fn c4_offset_metadata_stays_below_the_limit_whatever_the_gaps() {
     let cases =
-        [(1, 1_000), (2, 1_000), (36, 1_000), (1_000, 1_000), (10_000_000, 672), (1 << 50, 367)];
+        [(1, 1_000), (2, 1_000), (36, 1_000), (1_000, 1_000), (10_000_000, 670), (1 << 50, 366)];
     for (distance, expected) in cases {
         let (events, bytes) = longest(distance);
         assert_eq!(events, expected, "at a distance of {distance}");
@@ -198,5 +198,23 @@ fn c4_the_metadata_never_exceeds_what_was_reserved() {
             assert!(text.len() <= FRAME_BYTES_MAX + progress.bytes, "seed {seed}: {text}");
             assert!(text.len() <= limit.max(FRAME_BYTES_MAX), "seed {seed}: {}", text.len());
         }
+    }
+}
+
+#[test]
+fn the_changelogs_tag_is_found_behind_the_transactions() {
+    let key = ScheduleKey::new("sweep", 0);
+    for has_schedule in [false, true] {
+        let mut snapshot = done(10, [11]);
+        if has_schedule {
+            snapshot.schedule.set(key, 1_767_225_600_000);
+        }
+        let metadata = snapshot.metadata("5eed.0.7~c0ffee00");
+        assert_eq!(Snapshot::parse(10, &metadata), Ok(snapshot));
+        assert_eq!(changelog_tag(&metadata), Some("c0ffee00"), "{metadata}");
+    }
+    for other in ["s1:1#5eed.0.7", "s1:.1#5eed.0.7@k=1~2", "node#7~12:00", ""] {
+        assert_eq!(changelog_tag(other), None, "{other}");
+        assert_eq!(is_ours(other), other.starts_with("s1"), "{other}");
     }
 }

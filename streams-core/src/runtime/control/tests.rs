@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use super::*;
 use crate::client::CoordinatorWatch;
 use crate::client::wire::Endpoint;
-use crate::runtime::StartFrom;
 use crate::runtime::prepare::Clients;
 use crate::runtime::takeover::TakeOver;
+use crate::runtime::{ChangelogMissing, StartFrom};
 
 /// A control thread with one worker, which has partition 3.
 struct Bench {
@@ -63,6 +63,8 @@ impl Bench {
             source: "in".into(),
             changelog: "changes".to_owned(),
             outage_timeout: std::time::Duration::from_secs(1),
+            changelog_tag: None,
+            changelog_missing: ChangelogMissing::default(),
             start_from: StartFrom::default(),
             take_over,
             clients: Clients::default(),

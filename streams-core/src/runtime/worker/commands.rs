@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, OffsetToCommit, SendError, TxnProducer};
-use crate::eos::{Command, CommitOffset, Event, PartitionId, Snapshot, StopReason, TxnSeq};
+use crate::eos::{
+    CHANGELOG_PREFIX, Command, CommitOffset, Event, PartitionId, Snapshot, StopReason, TxnSeq,
+};
 use crate::error::{Cause, Disposition};
 use crate::group::Generation;
 use crate::handler::EventSource;
@@ -40,6 +42,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                         task.committed_through(last);
                     }
                     self.forget_outlived(id);
+                    self.opened(id, last);
                 }
             }
             Command::TimedOut { .. } => self.replay_pinned(),
@@ -96,7 +99,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     fn offsets(&self, txn: TxnSeq, offsets: &[CommitOffset]) -> Vec<OffsetToCommit> {
         // Unique among all commits of the group, or a lost reply could not be told from the commit
         // before it.
-        let tag = format!("{:x}.{:x}.{}", self.parts.seed, self.parts.index, txn.0);
+        let changelog = self
+            .parts
+            .changelog_tag
+            .map_or(String::new(), |tag| format!("{CHANGELOG_PREFIX}{tag}"));
+        let tag = format!("{:x}.{:x}.{}{changelog}", self.parts.seed, self.parts.index, txn.0);
         let of = |offset: &CommitOffset| {
             let topic_partition = self.partition_of(offset.partition)?;
             let metadata = offset.snapshot.metadata(&tag);

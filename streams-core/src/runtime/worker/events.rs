@@ -30,7 +30,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Processes events until there are none, or no transaction takes them, or it is time to look
     /// at the mailbox. Returns whether there may be more.
     pub(super) fn process(&mut self, now: Instant, clock: &impl Clock) -> bool {
-        self.full = false;
+        self.full = !self.open_partitions(now);
+        if self.full {
+            return false;
+        }
         self.run_waiting(now, clock);
         self.run_interjections(now, clock);
         self.commit_schedules(now);
@@ -181,7 +184,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     /// Moves a task's outputs to the transaction that they belong to.
-    fn take_outputs(&mut self, now: Instant, slot: usize, partition: i32) {
+    pub(super) fn take_outputs(&mut self, now: Instant, slot: usize, partition: i32) {
         let Some(task) = self.tasks.get_mut(&partition) else {
             return;
         };

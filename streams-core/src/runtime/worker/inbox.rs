@@ -8,10 +8,11 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId, Snapshot};
 use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
 use crate::record::TopicPartition;
+use crate::runtime::history::CommittedWith;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{SlotCommand, SlotReply};
 use crate::store::StateStore;
-use crate::task::{Restore, ScheduleState, Task, TaskState};
+use crate::task::{Opening, Restore, ScheduleState, Task, TaskState};
 
 /// Takes completions to the worker.
 pub(super) struct CompletionMailbox<S: 'static, P>(pub(super) Mailbox<ToWorker<S, P>>);
@@ -75,7 +76,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn assign(&mut self, now: Instant, assignment: Assignment) {
-        let Assignment { partition, committed, start, changelog } = assignment;
+        let Assignment { partition, committed, committed_with, start, changelog } = assignment;
         if self.stopping || self.failed {
             self.close(partition.partition());
             return (self.parts.report)(FromWorker::Drained(partition));
@@ -92,6 +93,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         (task.committed, task.start) = (committed, start);
+        task.committed_with = committed_with;
         let Some(restore) = restore else {
             self.end_restore(number);
             return self.activate(now, number);
@@ -122,10 +124,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     /// The store is whole: events can be processed.
     pub(super) fn activate(&mut self, now: Instant, partition: i32) {
+        if let Err(error) = self.check_history(partition) {
+            return self.fail(error);
+        }
         let Some(task) = self.tasks.get_mut(&partition) else {
             return;
         };
         task.state = TaskState::Active;
+        let is_known = task.committed.is_some() && task.restored.opened;
+        let is_open = is_known && task.committed_with != CommittedWith::Another;
+        task.opening = if is_open { Opening::Done } else { Opening::Due };
         let (id, at, start) = (task.id, task.topic_partition().clone(), task.start.clone());
         let assigned = self.fetcher.assign(&at, start.offset);
         let (schedule, is_unknown) = self.first_schedule(now, &start.schedule);
@@ -141,6 +149,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.pool.add_partition(id, Snapshot { schedule, ..start });
         self.parts.callbacks.activated(&at);
         match assigned {
+            // Its first event is not committed yet.
+            Ok(()) if !is_open => {}
             Ok(()) => (self.parts.report)(FromWorker::Active(at)),
             Err(error) => self.fail(error.into()),
         }

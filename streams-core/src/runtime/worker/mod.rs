@@ -14,6 +14,9 @@ mod fence;
 mod hanging_tests;
 mod inbox;
 mod interjections;
+mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod pinned;
 #[cfg(test)]
 mod planted_tests;
@@ -33,7 +36,9 @@ use self::inbox::CompletionMailbox;
 use self::pinned::Outlived;
 use super::callbacks::Callbacks;
 use super::error::SourceError;
+use super::history::{ChangelogTag, CommittedWith};
 use super::mailbox::Mailbox;
+use super::policy::{ChangelogMissing, OffsetsMissing};
 use super::slot::{MakeProducer, OffsetsPatience, Slot, SlotReply};
 use super::{OnUndecodable, OnUnreadable};
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
@@ -97,6 +102,8 @@ pub(crate) struct Assignment {
     pub(crate) partition: TopicPartition,
     /// What the group has committed; `None` if nothing.
     pub(crate) committed: Option<Snapshot>,
+    /// The changelog topic that the committed offset belongs to.
+    pub(crate) committed_with: CommittedWith,
     /// Where to start.
     pub(crate) start: Snapshot,
     /// The changelog's first offset and its end.
@@ -142,6 +149,10 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) eos: EosConfig,
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
+    /// The changelog topic's tag, which goes with each committed offset.
+    pub(crate) changelog_tag: Option<ChangelogTag>,
+    pub(crate) offsets_missing: OffsetsMissing,
+    pub(crate) changelog_missing: ChangelogMissing,
     pub(crate) on_undecodable: OnUndecodable,
     pub(crate) on_unreadable: OnUnreadable,
     /// The source's own, and those that were scheduled.

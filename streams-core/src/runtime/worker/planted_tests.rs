@@ -14,6 +14,7 @@ use crate::handler::Completer;
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
+use crate::runtime::CommittedWith;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::testing::{Cluster, Fault, MemoryFetcher, MemoryProducer, View};
@@ -202,7 +203,8 @@ impl World {
             .map(|known| Snapshot::parse(known.offset, &known.metadata).expect("our metadata"));
         let start = committed.clone().unwrap_or_else(|| Snapshot::at(0));
         let (partition, changelog) = (at.clone(), self.changelog_of(at.partition()));
-        let assignment = Assignment { partition, committed, start, changelog };
+        let committed_with = CommittedWith::Unknown;
+        let assignment = Assignment { partition, committed, committed_with, start, changelog };
         member.mailbox.send(ToWorker::Assign(assignment));
     }
 

@@ -8,7 +8,7 @@ use crate::client::{FetchError, Fetched, Fetcher, Reads, TxnProducer, Unreadable
 use crate::handler::EventSource;
 use crate::record::{Record, TopicPartition};
 use crate::runtime::error::SourceError;
-use crate::store::{Change, StateStore};
+use crate::store::{Change, StateStore, is_opened, is_reserved};
 use crate::task::{Task, TaskState};
 
 /// So many changelog records are applied before the mailbox is looked at again.
@@ -132,7 +132,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             value: record.value(),
             headers: record.headers(),
         };
-        let restored = task.context.store.restore(change);
+        let restored = match is_reserved(change.key) {
+            true => {
+                task.restored.opened |= is_opened(change.key);
+                Ok(())
+            }
+            false => {
+                task.restored.records += 1;
+                task.context.store.restore(change)
+            }
+        };
         let (offset, bytes) = (record.offset(), record.size_bytes());
         match (&mut task.state, restored) {
             (TaskState::Warm(_), Err(error)) => self.warm_failed(partition, &error),
@@ -190,11 +199,6 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let p = restore.progress(now);
         let (records, bytes, rate) = (p.records, p.bytes, p.rate);
         tracing::info!(partition = %at, records, bytes, rate, "restored");
-        if task.committed.is_none() && p.records > 0 {
-            let group = self.parts.group_id.to_string();
-            let error = SourceError::OffsetMissing { partition: at, group, records: p.records };
-            return self.fail(error);
-        }
         self.activate(now, partition);
         self.end_restore(partition);
     }
