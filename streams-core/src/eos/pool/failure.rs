@@ -14,8 +14,9 @@ enum Renew {
     Nothing,
     /// That of this transaction.
     Of(TxnSeq),
-    /// All that have made no progress since this transaction's commit began: what holds up one
-    /// client holds up the others too, and each would wait for its own bound.
+    /// All that have made no progress since this transaction's commit began, or since it opened, if
+    /// it failed before: what holds up one client holds up the others too, and each would wait for
+    /// its own bound.
     Since(TxnSeq),
 }
 
@@ -85,10 +86,12 @@ impl Pool {
         self.finish_abort(now);
     }
 
-    /// Makes the idle producers anew that were made before the transaction's commit began. Only the
-    /// oldest transaction commits, so none of them has made progress since.
+    /// Makes the idle producers anew that were made before the transaction's commit began, or
+    /// before it opened, if it failed before its commit: its client found out during the flush that
+    /// the group's coordinator has moved. Only the oldest transaction commits, so none of them has
+    /// made progress since.
     fn renew_idle(&mut self, seq: TxnSeq) {
-        let began = self.find(seq).and_then(|txn| txn.committing_since);
+        let began = self.find(seq).map(|txn| txn.committing_since.unwrap_or(txn.opened_at));
         let made_at = &self.made_at;
         let is_old = |slot: &usize| made_at[*slot] <= began;
         let (old, fresh): (Vec<_>, Vec<_>) = self.idle.iter().copied().partition(is_old);

@@ -277,3 +277,18 @@ fn a_client_that_hangs_renews_all_producers_that_have_made_no_progress() {
     pool.handle(later, failed(2, Disposition::RecoverAll, Cause::Outage));
     assert_eq!(commands(&mut pool).len(), 1, "the others are younger than the commit");
 }
+
+/// The client finds out during the flush that the group's coordinator has moved.
+#[test]
+fn a_client_that_is_outdated_before_its_commit_renews_all_producers() {
+    let (mut pool, made_at) = pool();
+    let now = made_at + Duration::from_millis(1);
+    event(&mut pool, now, 0, 1, true);
+    pool.advance(now, false);
+    assert!(matches!(commands(&mut pool)[..], [.., Command::Flush { .. }]));
+    pool.handle(now, failed(0, Disposition::RecoverAll, Cause::Outage));
+    let renewed = commands(&mut pool);
+    assert_eq!(renewed.len(), SLOTS, "{renewed:?}");
+    assert!(renewed.iter().all(|command| matches!(command, Command::Recover { .. })));
+    pool.check_invariants();
+}
