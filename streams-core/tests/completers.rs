@@ -126,6 +126,23 @@ fn s1_any_completion_is_accepted_while_the_transaction_is_pinned() {
     driver.run_pending().then_committed(0, 1).then_committed(1, 21);
 }
 
+/// 200 bytes of metadata have room for some 60 events behind an incomplete one.
+#[test]
+fn c4_a_partition_takes_no_more_events_than_its_metadata_has_room_for() {
+    let eos = EosConfig::default().offset_metadata_max_bytes(200).unwrap();
+    let mut driver = jobs::Source::builder().eos(eos).test_driver();
+    driver.send("k", Jobs::Several(1));
+    driver.send_all((1..=300).map(|job| ("k", Jobs::Quick(job))));
+    let taken = done(&driver).len();
+    assert!((40..100).contains(&taken), "{taken}");
+    driver.crash();
+    for completer in completers().into_iter().skip(1) {
+        completer.complete(|_| Ok(Complete));
+    }
+    driver.run_pending().then_committed(0, 301);
+    assert_eq!(done(&driver), (1..=300).collect::<Vec<_>>(), "each once, and in order");
+}
+
 #[test]
 fn s2_a_finalizer_may_take_a_new_completer_any_number_of_times() {
     let mut driver = TestDriver::<jobs::Source>::new();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use streams_core::eos::EosConfig;
 use streams_core::handler::Completer;
 use streams_core::prelude::*;
 use streams_core::testing::{Fault, TestDriver};
@@ -161,6 +162,18 @@ fn d9_a_schedule_survives_moves_without_a_store_and_without_events() {
     }
     assert_eq!(hours(&driver), [60, 120, 180, 240, 300, 360, 420, 480, 540]);
     assert_eq!(SILENT_RUNS.get(), 9, "runs without effects are committed as well");
+}
+
+#[test]
+fn c4_the_start_refuses_a_limit_that_the_schedule_alone_exceeds() {
+    let least = streams_core::eos::metadata_bytes_min(3);
+    let eos = |bytes| EosConfig::default().offset_metadata_max_bytes(bytes).unwrap();
+    let start = |bytes| hourly::Source::builder().eos(eos(bytes)).test_driver();
+    let panic = std::panic::catch_unwind(|| start(least - 1)).expect_err("it is too small");
+    let text = panic.downcast_ref::<String>().expect("with a text");
+    assert!(text.contains(&format!("`offset_metadata_max_bytes` is `{}`", least - 1)), "{text}");
+    assert!(text.contains("3 interjections"), "{text}");
+    start(least).send("k", Ticks::Tick(1)).then_committed(0, 1);
 }
 
 #[test]

@@ -481,6 +481,11 @@ impl Pool {
         self.suspended.iter().any(|partition| txn.touched.contains_key(partition))
     }
 
+    /// Events of the partition that are delivered, and held back by the first incomplete one.
+    pub fn in_flight(&self, partition: PartitionId) -> usize {
+        self.partitions.get(&partition).map_or(0, |known| known.progress.in_flight())
+    }
+
     /// How many more events the partition takes, behind its first incomplete one.
     pub fn window(&self, partition: PartitionId) -> Window {
         let bytes_max = self.config.offset_metadata_max_bytes;

@@ -136,7 +136,12 @@ pub enum SourceError {
         partitions: Vec<i32>,
     },
     /// The metadata of a committed offset can't be read.
-    #[error("the committed offset of {partition} has metadata that can't be read: {reason}")]
+    #[error(
+        "the committed offset of {partition} has metadata that can't be read: {reason}; another \
+         program or a newer version committed for this group: end it, or set the offset again with \
+         `kafka-consumer-groups.sh --reset-offsets`, which drops the metadata, so that events that \
+         are done beyond the offset are processed again"
+    )]
     OffsetMetadata {
         /// The source's partition.
         partition: TopicPartition,

@@ -166,7 +166,7 @@ impl<A: EventSource> RunningSource<A> {
     ///
     /// Its effects are committed once. If the transaction is aborted, `run` is called again, as the
     /// handlers of events are; to give a value away, take it out of an `Option`. If the partition
-    /// moves to another member before that, `run` is dropped.
+    /// is lost or moves to another member before that, `run` is dropped.
     pub fn interject(
         &self,
         partition: i32,

@@ -96,10 +96,13 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         for task in self.tasks.values_mut() {
             let window = self.pool.window(task.id);
             if let Some(pause) = task.flow(window) {
+                let partition = task.topic_partition();
                 match pause {
-                    true => self.fetcher.pause(task.topic_partition()),
-                    false => self.fetcher.resume(task.topic_partition()),
+                    true => self.fetcher.pause(partition),
+                    false => self.fetcher.resume(partition),
                 }
+                let held_back = self.pool.in_flight(task.id);
+                tracing::debug!(%partition, pause, held_back, "the worker paces a partition");
             }
             if task.takes_more(window)
                 && let Some(record) = task.backlog.pop_front()
