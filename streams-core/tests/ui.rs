@@ -4,9 +4,12 @@
 //! The texts are rustc's as well as ours: the toolchain is pinned, and
 //! `TRYBUILD=overwrite cargo test -p streams-core --test ui` renews them. Read the difference.
 
+mod checked;
+
 /// Only failures: with a single `pass` among them, trybuild would build each file alone, which
 /// takes eight times as long.
 #[test]
 fn ui() {
+    checked::compile_no_c();
     trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
 }

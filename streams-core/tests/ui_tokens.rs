@@ -2,6 +2,8 @@
 //! error, and its place is the wrong token.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod checked;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -66,7 +68,8 @@ fn one_error_whose_place_is_the_wrong_token() {
 fn project() -> PathBuf {
     let core = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = core.parent().unwrap();
-    let project = root.join("target/tests/tokens");
+    checked::compile_no_c();
+    let project = checked::folder().join("tokens");
     fs::create_dir_all(&project).unwrap();
     let mut manifest = format!(
         "[package]\nname = \"tokens\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
@@ -88,7 +91,7 @@ const RUSTFLAGS: &str =
 
 /// By binary, the texts at the places of its errors.
 fn errors(project: &Path) -> BTreeMap<String, Vec<String>> {
-    let target = host();
+    let target = checked::host();
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["check", "--bins", "--keep-going", "--offline", "--message-format=json"])
@@ -115,14 +118,6 @@ fn errors(project: &Path) -> BTreeMap<String, Vec<String>> {
     }
     assert!(!errors.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     errors
-}
-
-/// This machine's target, as rustc calls it.
-fn host() -> String {
-    let output = Command::new("rustc").arg("-vV").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.expect("rustc says its host").to_owned()
 }
 
 /// What is underlined, of the first line.
