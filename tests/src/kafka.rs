@@ -15,7 +15,7 @@ use crate::probe;
 use crate::process::{Program, end, target_dir};
 use crate::proxy::Proxy;
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -187,7 +187,7 @@ impl Kafka {
     /// Starts a Kafka for tests: a small one that starts fast.
     ///
     /// # Errors
-    /// If it does not answer within a minute; the end of its log is in the error.
+    /// If it does not answer within two minutes; the end of its log is in the error.
     pub fn start() -> Result<Self> {
         Self::start_with(&FAST_START)
     }

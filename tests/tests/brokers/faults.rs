@@ -49,7 +49,7 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
     let (kafka, proxy) = Kafka::start_behind_proxy()?;
     let broker = TestBroker::Kafka(kafka);
     let setting = Setting::new(&broker, "lost")?;
-    let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 9 };
+    let workload = Workload { records: 20 * rate(), ids: 200, rate: rate(), seed: 9 };
     let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
     await_active(&program, 8)?;
@@ -86,7 +86,7 @@ pub(crate) fn kafka_restarts() -> Result<()> {
 
 pub(crate) fn each_step(broker: &TestBroker, prefix: &str) -> Result<()> {
     let setting = Setting::new(broker, prefix)?;
-    let workload = Workload { records: 16_000, ids: 200, rate: 2_000, seed: 5 };
+    let workload = Workload { records: 16 * rate(), ids: 200, rate: rate(), seed: 5 };
     let sender = setting.send(&workload);
     let mut program = setting.start("a")?;
     await_active(&program, 8)?;

@@ -120,12 +120,17 @@ pub(crate) fn smaller_pool(broker: &TestBroker, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a member says that it is at work.
+/// Waits until a member has made so many partitions active.
 pub(crate) fn await_active(member: &Program, partitions: usize) -> Result<()> {
+    await_lines(member, " active ", partitions)
+}
+
+/// Waits until a member has logged so many lines with this text.
+fn await_lines(member: &Program, text: &str, count: usize) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let active = || member.stderr().lines().filter(|line| line.contains(" active ")).count();
-    while active() < partitions {
-        ensure!(Instant::now() < deadline, "not active: {}", member.stderr());
+    while member.stderr().matches(text).count() < count {
+        let late = Instant::now() >= deadline;
+        ensure!(!late, "not {count} times `{text}`: {}", member.stderr());
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -164,9 +169,12 @@ pub(crate) fn standby(broker: &TestBroker, prefix: &str) -> Result<()> {
     run.go_on(8)?;
     let killed_us = now_us();
     members.remove(0).kill()?;
-    run.go_on(6)?;
     let warm = |member: &Program| member.stderr().contains("the warm copy is ours");
-    ensure!(members.iter().any(warm), "nobody took over from a warm copy");
+    let deadline = Instant::now() + PATIENCE;
+    while !members.iter().any(warm) {
+        ensure!(Instant::now() < deadline, "no member took over from a warm copy");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let longest = longest(&run.finish(members)?, killed_us - 1_000_000);
     eprintln!("the longest pause after a crash with standbys: {longest:?}");
     ensure!(longest < TAKEN_OVER_WITHIN, "a partition stood still for {longest:?}");
@@ -185,7 +193,8 @@ pub(crate) fn retired(broker: &TestBroker, prefix: &str) -> Result<()> {
     run.go_on(3)?;
     let killed_us = now_us();
     second.kill()?;
-    run.go_on(6)?;
+    await_lines(&first, "the warm copy is ours", 4)?;
+    run.go_on(1)?;
     let log = first.stderr();
     let count = |text: &str| log.matches(text).count();
     let (retired, taken, new) =
