@@ -39,8 +39,8 @@ pub fn decode<E: Variant<I>, const I: usize>(
     E::decode(record)
 }
 
-/// What becomes of a record that is no payload: a tombstone goes to the default handler, if there is
-/// one.
+/// What becomes of a record that is no payload: a tombstone goes to the default handler, if there
+/// is one.
 pub fn undecodable(
     record: &Record,
     error: CodecError,

@@ -218,9 +218,9 @@ pub struct TxnError {
 /// KIP-890 decide most of them.
 pub const fn disposition(step: TxnStep, code: i16) -> Disposition {
     match code {
-        // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the broker has aborted the transaction, or another
-        // process has initialised the same transactional id. This producer must not commit any
-        // more (EOS-5).
+        // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the broker has aborted the transaction, or
+        // another process has initialised the same transactional id. This producer must not commit
+        // any more (EOS-5).
         47 | 90 => Disposition::Fenced,
         // The client repeats EndTxn by itself. The first one may have committed, and then no error
         // of a later one proves anything: INVALID_TXN_STATE, UNKNOWN_SERVER_ERROR, whatever it is.

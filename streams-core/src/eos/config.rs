@@ -139,9 +139,9 @@ impl EosConfig {
     /// The bytes that the metadata of an offset commit may have: the brokers'
     /// `offset.metadata.max.bytes`, by default 4,096; up to 1 MiB.
     ///
-    /// The metadata lists the events that are done behind an incomplete one, and the schedule of the
-    /// interjections. A partition takes no more events while its metadata could exceed the limit,
-    /// which happens only where offsets have large gaps.
+    /// The metadata lists the events that are done behind an incomplete one, and the schedule of
+    /// the interjections. A partition takes no more events while its metadata could exceed the
+    /// limit, which happens only where offsets have large gaps.
     ///
     /// # Errors
     /// If it is out of range. The start refuses a limit that the interjections alone exceed.

@@ -296,8 +296,8 @@ impl Pool {
         }
     }
 
-    /// Returns true if a pinned transaction takes completions only: in a steady stream of incomplete
-    /// events some event would pin it until the broker aborts it.
+    /// Returns true if a pinned transaction takes completions only: in a steady stream of
+    /// incomplete events some event would pin it until the broker aborts it.
     fn is_expiring(&self, now: Instant, txn: &Transaction) -> bool {
         txn.pinned > 0 && now >= txn.opened_at + self.config.transaction_timeout / 2
     }

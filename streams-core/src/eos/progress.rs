@@ -64,8 +64,8 @@ impl Snapshot {
     /// The metadata that goes with the offset: `s1:.1-2,4#tag@key=time`.
     ///
     /// - Runs of done events, in base 36: the distance from the end of the run before, or from the
-    ///   offset, and by how many events a run is longer than one. Here these are the events at 1, 2,
-    ///   3 and 7 beyond the offset.
+    ///   offset, and by how many events a run is longer than one. Here these are the events at 1,
+    ///   2, 3 and 7 beyond the offset.
     /// - A tag of the transaction: after a lost reply it tells whether this very commit happened,
     ///   also where the offset did not move. It ends with a tag of the changelog topic.
     /// - The schedule of the interjections, if there are any.
@@ -159,7 +159,8 @@ fn read_run(offset: i64, end: i64, run: &str, form: Runs) -> Option<(i64, i64)> 
     }
 }
 
-/// Returns true if a source of this framework has written the metadata, and no tool or other client.
+/// Returns true if a source of this framework has written the metadata, and no tool or other
+/// client.
 pub fn is_ours(metadata: &str) -> bool {
     metadata.starts_with(METADATA_PREFIX)
 }

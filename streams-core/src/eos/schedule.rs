@@ -16,8 +16,8 @@ const ENTRY_BYTES_MAX: usize = 18;
 pub struct ScheduleKey(u32);
 
 impl ScheduleKey {
-    /// The key of the `nth` interjection with this name (FNV-1a). Two names with one key would share
-    /// their time, at a chance of one in four billions.
+    /// The key of the `nth` interjection with this name (FNV-1a). Two names with one key would
+    /// share their time, at a chance of one in four billions.
     pub fn new(name: &str, nth: usize) -> Self {
         let bytes = name.bytes().chain(nth.to_le_bytes().into_iter().filter(|_| nth > 0));
         let hash = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);

@@ -154,9 +154,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     }
 
     /// The changelog topic: it has as many partitions as the source, and its `cleanup.policy` is
-    /// `compact`. The source creates it if it is missing ([`Self::create_topics`]), unless the group
-    /// has committed offsets: then its state is missing ([`Self::changelog_missing`]). By default
-    /// GKES's name: `gkes_change_log_{topic}_{group}`.
+    /// `compact`. The source creates it if it is missing ([`Self::create_topics`]), unless the
+    /// group has committed offsets: then its state is missing ([`Self::changelog_missing`]). By
+    /// default GKES's name: `gkes_change_log_{topic}_{group}`.
     #[must_use]
     pub fn changelog(mut self, changelog: impl Into<String>) -> Self {
         self.changelog = Some(changelog.into());
@@ -370,8 +370,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Sets what to do if the group has committed offsets, and the changelog topic is missing, empty
-    /// or another one than before; by default the source does not start
+    /// Sets what to do if the group has committed offsets, and the changelog topic is missing,
+    /// empty or another one than before; by default the source does not start
     /// ([`SourceError::Topics`]).
     ///
     /// [`SourceError::Topics`]: super::SourceError::Topics

@@ -92,8 +92,8 @@ pub enum SourceError {
     #[error(
         "the changelog of {partition} {}, but group `{group}` has no committed offset for it: the \
          offset expired or the group was deleted; start over with a new changelog topic, or commit \
-         the offset that belongs to this state, or let `offsets_missing(OffsetsMissing::StartFrom)` \
-         start as `start_from` says",
+         the offset that belongs to this state, or let \
+         `offsets_missing(OffsetsMissing::StartFrom)` start as `start_from` says",
         evidence(*records)
     )]
     OffsetMissing {

@@ -13,15 +13,15 @@
 //! | no | no record | the group starts | [`StartFrom`] |
 //! | no | any record | the offset has expired, or a tool has deleted it | [`OffsetsMissing`] |
 //! | yes | missing topic | the topic is deleted, or a name has changed | [`ChangelogMissing`] |
-//! | yes | a topic with another id | the topic was deleted and created again | [`ChangelogMissing`] |
-//! | yes | the same topic, no record | retention or a tool has deleted the records | [`ChangelogMissing`] |
+//! | yes | a topic with another id | the topic was created again | [`ChangelogMissing`] |
+//! | yes | the same topic, no record | retention or a tool deleted them | [`ChangelogMissing`] |
 //! | yes, by an earlier version | any | no tag: the source believes the changelog | |
 //! | yes, by another client or a tool | missing topic | the group moves here, without state | |
 //!
 //! A source detects none of these: offsets *and* changelog of a group are gone, which looks like a
 //! new group; a changelog is gone after a tool has set the offsets of all partitions, which looks
-//! like a group of another client; an offset expired in a group of an earlier version that never had
-//! state.
+//! like a group of another client; an offset expired in a group of an earlier version that never
+//! had state.
 //! Brokers before Kafka 2.8 have no topic ids, so that there a changelog that was created again is
 //! detected only while it is empty.
 

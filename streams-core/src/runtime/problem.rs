@@ -119,7 +119,8 @@ pub enum TopicProblem {
     /// The changelog's partition lacks the record that the group wrote with its first commit.
     #[error(
         "the changelog `{changelog}`, partition {partition}, has lost records, but group `{group}` \
-         has a committed offset for this partition: retention or a tool has deleted them; {choices}",
+         has a committed offset for this partition: retention or a tool has deleted them; \
+         {choices}",
         choices = CHOICES
     )]
     ChangelogEmptied {

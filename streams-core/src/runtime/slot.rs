@@ -245,7 +245,7 @@ impl<P: TxnProducer> SlotCalls<P> {
                 // Before the worker hears of it: it may send at once. A beginning that fails shows
                 // at the next step of the next transaction.
                 if let Err(error) = producer.begin() {
-                    tracing::warn!(%error, "the producer cannot begin a transaction after a commit");
+                    tracing::warn!(%error, "the producer cannot begin after a commit");
                 }
                 reply(SlotReply::Committed { txn, offsets_took: sent });
             }
@@ -262,8 +262,8 @@ impl<P: TxnProducer> SlotCalls<P> {
     fn without_offset(&self, txn: TxnSeq) -> TxnError {
         let message = format!(
             "transaction {} has no offset, so its commit would not be fenced by the generation \
-             (EOS-7): this is a bug of the framework; nothing of the transaction is committed, and a \
-             restart processes its events again",
+             (EOS-7): this is a bug of the framework; nothing of the transaction is committed, and \
+             a restart processes its events again",
             txn.0
         );
         TxnError {

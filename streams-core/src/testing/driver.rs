@@ -528,8 +528,8 @@ impl<A: EventSource> TestDriver<A> {
         self.cluster.lock().records(View::Committed, 0, is_change)
     }
 
-    /// The committed offset of a partition: one past the last event before which all are done. A new
-    /// partition has the offset that it starts from.
+    /// The committed offset of a partition: one past the last event before which all are done. A
+    /// new partition has the offset that it starts from.
     pub fn committed(&self, partition: i32) -> Option<i64> {
         self.cluster.lock().committed(&self.at(partition)).map(|known| known.offset)
     }

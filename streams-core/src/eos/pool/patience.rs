@@ -2,7 +2,7 @@
 //!
 //! | cause | the pool stops |
 //! |---|---|
-//! | [`Cause::Outage`], [`Cause::Group`] | after `outage_timeout` without a commit, or without an initialised producer |
+//! | [`Cause::Outage`], [`Cause::Group`] | after `outage_timeout` without a commit or a producer |
 //! | [`Cause::Access`] | at once before its first commit, else after [`ACCESS_REFUSED_MAX`] |
 //! | [`Cause::Transaction`] | after [`ABORTS_IN_A_ROW_MAX`] aborts without a commit |
 //!

@@ -1,3 +1,5 @@
+//! Committed offsets, and what their metadata lists.
+
 use super::*;
 
 const LIMIT: usize = 4_096;

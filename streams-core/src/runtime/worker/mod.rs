@@ -312,7 +312,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// When a producer whose queue was full is tried again: its client tells nobody that it sent some.
+    /// When a producer whose queue was full is tried again: its client tells nobody that it sent
+    /// some.
     fn retry_send(&self, now: Instant) -> Option<Instant> {
         let waits = |slot: &Slot<P>| slot.transmit && slot.sent < slot.outputs.len();
         self.slots.iter().any(waits).then(|| now + SEND_RETRY)
