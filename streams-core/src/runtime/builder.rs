@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
+use super::instance::InstanceName;
 use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
 use super::policy::{
     ChangelogMissing, CreateTopics, OffsetsMissing, OnUndecodable, OnUnreadable, StartFrom,
@@ -36,6 +37,8 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) cluster: ClusterConfig,
     /// Made of the cluster's settings, once they are checked.
     pub(super) endpoint: Option<Endpoint>,
+    /// The name of an instance that the user has not named, once the source starts.
+    pub(super) unnamed: Option<Arc<InstanceName>>,
     pub(crate) group: GroupConfig,
     pub(crate) topic: String,
     pub(super) changelog: Option<String>,
@@ -64,6 +67,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         Self {
             cluster: ClusterConfig::default(),
             endpoint: None,
+            unnamed: None,
             group: GroupConfig::new("", Vec::new()),
             topic: String::new(),
             changelog: None,
@@ -100,6 +104,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         SourceBuilder {
             cluster: self.cluster,
             endpoint: self.endpoint,
+            unnamed: self.unnamed,
             group: self.group,
             topic: self.topic,
             changelog: self.changelog,
@@ -197,6 +202,11 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// This instance's name among those of the group: a pod's, a host's. A restart under the same
     /// name fences what is left of its predecessor at once, and takes its partitions back
     /// (KIP-345). Without one, a restart waits for its predecessor's session to end.
+    ///
+    /// Without a name, the transactional ids get the name of the first free place on this machine
+    /// (Linux), so that a process that crashes again and again uses the same few ids: the
+    /// coordinator keeps each id for 7 days (`transactional.id.expiration.ms`). Set the name where
+    /// virtual machines are copied while they run.
     ///
     /// The name has 1 to 249 letters, digits, `.`, `_` or `-`, as Kafka requires of
     /// `group.instance.id`. It is a part of the transactional ids,
@@ -455,7 +465,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
 
     /// The instance's name, or one that nobody else has.
     pub(super) fn instance_name(&self) -> String {
-        self.group.instance_id.clone().unwrap_or_else(|| format!("{:016x}", self.group.seed))
+        let named = self.group.instance_id.clone();
+        let unnamed = || self.unnamed.as_ref().map(|name| name.as_str().to_owned());
+        named.or_else(unnamed).unwrap_or_else(|| format!("{:016x}", self.group.seed))
     }
 
     pub(crate) fn changelog_name(&self) -> String {

@@ -10,6 +10,7 @@ mod control;
 mod copies;
 mod error;
 mod history;
+mod instance;
 pub(crate) mod mailbox;
 pub(crate) mod outage;
 mod policy;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::builder::SourceBuilder;
 use super::control::{Control, WorkerHandle};
 use super::error::SourceError;
+use super::instance::InstanceName;
 use super::mailbox::Mailbox;
 use super::prepare::{Clients, PrepareSettings};
 use super::running::{RunningSource, SharedState};
@@ -31,8 +32,12 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     where
         Missing: NothingMissing,
     {
-        let settings = self.check()?;
+        let mut settings = self.check()?;
         check_properties(&settings.cluster, settings.eos.transaction_timeout)?;
+        if settings.group.instance_id.is_none() {
+            let name = InstanceName::take(&settings.group.group_id, settings.group.seed);
+            settings.unnamed = Some(Arc::new(name));
+        }
         tracing::debug!("the routing table:\n{}", A::TABLE);
         let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();

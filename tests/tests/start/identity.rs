@@ -5,8 +5,10 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use streams_broker::{ApiKey, Fault, FaultKind};
+use streams_core::EventSource;
+use streams_core::client::wire::{Admin, Endpoint};
 
-use crate::app::{PATIENCE, World, end};
+use crate::app::{PATIENCE, World, block_on, end, words};
 
 /// A transactional producer of another application, with a record in an open transaction.
 fn open_transaction(world: &World, transactional_id: &str, topic: &str) -> BaseProducer {
@@ -99,4 +101,23 @@ fn an_instance_that_kafka_refuses_is_refused_with_its_name() {
         let error = world.words().instance(name).start().unwrap_err().to_string();
         assert!(error.contains(&format!("`instance` is `{name}`")), "{error}");
     }
+}
+
+/// A source without an instance's name runs once. Returns the name that its member has.
+fn unnamed_run(world: &World) -> String {
+    let builder = words::Source::builder().bootstrap(world.broker.bootstrap()).group("g");
+    let source = builder.topic("input").start().unwrap();
+    assert!(source.wait_for_active(1, PATIENCE));
+    let mut admin = Admin::new(&Endpoint::plaintext(&world.broker.bootstrap()));
+    let members = block_on(admin.group_members("g")).unwrap();
+    end(source);
+    members[0].client_id.clone()
+}
+
+#[test]
+fn u7_restarts_without_an_instance_use_the_same_transactional_ids() {
+    let world = World::new();
+    // The name that other members know is the one in the transactional ids.
+    let names = [(); 3].map(|()| unnamed_run(&world));
+    assert!(names.iter().all(|name| *name == names[0]), "each start has new ids: {names:?}");
 }
