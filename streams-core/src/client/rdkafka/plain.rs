@@ -151,7 +151,7 @@ impl PlainProducer {
                 return false;
             }
             let _ = ffi::answering_broker(self.producer.client(), left.min(step));
-            step *= 2;
+            step = step.saturating_mul(2).min(timeout);
         }
     }
 }
