@@ -1,29 +1,4 @@
 //! What the user decides about records, offsets and topics that are not as expected.
-//!
-//! # What a source detects
-//!
-//! When a partition becomes active for the first time, the source commits the start position, and
-//! it writes a record that is no change of the store into the changelog partition, in one
-//! transaction. The record stays there: its key is its own, so compaction never removes it. Every
-//! commit carries a tag of the changelog topic's id. From then on the offset and the changelog
-//! vouch for each other:
-//!
-//! | committed offset | changelog partition | meaning | decided by |
-//! |---|---|---|---|
-//! | no | no record | the group starts | [`StartFrom`] |
-//! | no | any record | the offset has expired, or a tool has deleted it | [`OffsetsMissing`] |
-//! | yes | missing topic | the topic is deleted, or a name has changed | [`ChangelogMissing`] |
-//! | yes | a topic with another id | the topic was created again | [`ChangelogMissing`] |
-//! | yes | the same topic, no record | retention or a tool deleted them | [`ChangelogMissing`] |
-//! | yes, by an earlier version | any | no tag: the source believes the changelog | |
-//! | yes, by another client or a tool | missing topic | the group moves here, without state | |
-//!
-//! A source detects none of these: offsets *and* changelog of a group are gone, which looks like a
-//! new group; a changelog is gone after a tool has set the offsets of all partitions, which looks
-//! like a group of another client; an offset expired in a group of an earlier version that never
-//! had state.
-//! Brokers before Kafka 2.8 have no topic ids, so that there a changelog that was created again is
-//! detected only while it is empty.
 
 /// What to do with a record that can't be decoded, or whose type has no handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +53,33 @@ pub enum CreateTopics {
 }
 
 /// What to do with a partition that this group has processed, and that has no committed offset.
+///
+/// # What a source detects
+///
+/// When a partition becomes active for the first time, the source commits the start position, and
+/// it writes a record that is no change of the store into the changelog partition, in one
+/// transaction. The record stays there: its key is its own, so compaction never removes it. Every
+/// commit carries a tag of the changelog topic's id. From then on the offset and the changelog
+/// vouch for each other:
+///
+/// | committed offset | changelog partition | meaning | decided by |
+/// |---|---|---|---|
+/// | no | no record | the group starts | [`StartFrom`] |
+/// | no | any record | the offset has expired, or a tool has deleted it | [`OffsetsMissing`] |
+/// | yes | missing topic | the topic is deleted, or a name has changed | [`ChangelogMissing`] |
+/// | yes | a topic with another id | the topic was created again | [`ChangelogMissing`] |
+/// | yes | the same topic, no record | retention or a tool deleted them | [`ChangelogMissing`] |
+/// | yes, by an earlier version | any | no tag: the source believes the changelog | |
+/// | yes, by another client or a tool | missing topic | the group moves here, without state | |
+///
+/// A source detects none of these: offsets *and* changelog of a group are gone, which looks like a
+/// new group; a changelog is gone after a tool has set the offsets of all partitions, which looks
+/// like a group of another client; an offset expired in a group of an earlier version that never
+/// had state. Brokers before Kafka 2.8 have no topic ids: there the source detects a missing changelog,
+/// and neither one that was created again nor one that lost its records.
+///
+/// A tool that sets an offset drops the metadata that was committed with it: the source processes
+/// again what it had completed beyond that offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffsetsMissing {
     /// Stop the source with an error: no event is processed twice.

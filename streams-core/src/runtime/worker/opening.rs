@@ -4,7 +4,7 @@
 //! Without the commit a start position would be chosen again by the next owner, and with
 //! `StartFrom::Latest` that owner would skip what came meanwhile. The record and the position are
 //! in one transaction, so whoever finds one of them knows that there was the other
-//! (`runtime/policy.rs` has the table).
+//! ([`OffsetsMissing`] has the table).
 
 use std::time::Instant;
 
