@@ -75,8 +75,8 @@ pub enum CreateTopics {
 /// A source detects none of these: offsets *and* changelog of a group are gone, which looks like a
 /// new group; a changelog is gone after a tool has set the offsets of all partitions, which looks
 /// like a group of another client; an offset expired in a group of an earlier version that never
-/// had state. Brokers before Kafka 2.8 have no topic ids: there the source detects a missing changelog,
-/// and neither one that was created again nor one that lost its records.
+/// had state. Brokers before Kafka 2.8 have no topic ids: there the source detects a missing
+/// changelog, and neither one that was created again nor one that lost its records.
 ///
 /// A tool that sets an offset drops the metadata that was committed with it: the source processes
 /// again what it had completed beyond that offset.
