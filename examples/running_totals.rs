@@ -131,6 +131,9 @@ struct Args {
     /// Without a heartbeat for this time, others take the partitions over.
     #[arg(long, env = "STREAMS_SESSION_TIMEOUT", value_parser = duration)]
     session_timeout: Option<Duration>,
+    /// How long the group waits for a member that has to join again.
+    #[arg(long, env = "STREAMS_REBALANCE_TIMEOUT", value_parser = duration)]
+    rebalance_timeout: Option<Duration>,
     /// The time between two heartbeats.
     #[arg(long, env = "STREAMS_HEARTBEAT", value_parser = duration)]
     heartbeat: Option<Duration>,
@@ -207,6 +210,9 @@ fn settings(args: &Args) -> anyhow::Result<SourceBuilder<totals::Source>> {
     }
     if let Some(timeout) = args.session_timeout {
         source = source.session_timeout(timeout);
+    }
+    if let Some(timeout) = args.rebalance_timeout {
+        source = source.rebalance_timeout(timeout);
     }
     if let Some(interval) = args.heartbeat {
         source = source.heartbeat_interval(interval);

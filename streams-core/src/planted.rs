@@ -13,6 +13,8 @@ pub(crate) enum Bug {
     HandOverUnready,
     /// GRP-1: a partition is given to its receiver while its owner still has it.
     TakeWhileOwned,
+    /// GRP-1: a member keeps its partitions, though a generation began without it.
+    KeepThroughMissedGeneration,
     /// A partition on its way goes on, though balance does not need it any more.
     MoveTooMany,
 }

@@ -15,13 +15,15 @@ pub const SPARED_CLIENT_ID: &str = "generator";
 
 const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 
-/// What is lost; the connection goes with it.
+/// What is lost; most often the connection goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// The broker never sees the request.
     Request,
     /// The broker does what it is asked, and the client never hears of it.
     Reply,
+    /// The broker never sees the request, and the connection stays open: the client waits.
+    Silently,
 }
 
 /// A fault: after `skip` requests of `api`, one is lost, or its reply.
@@ -149,6 +151,7 @@ fn serve(client: &TcpStream, broker: &str, faults: &Faults) -> Result<()> {
     while let Ok(frame) = read_frame(&mut requests) {
         match fault_of(&frame, faults) {
             Some(Lost::Request) => break,
+            Some(Lost::Silently) => continue,
             Some(Lost::Reply) => {
                 if let Ok(mut lost) = lost.lock() {
                     *lost = correlation_id(&frame, 8);

@@ -241,6 +241,16 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// How long the group waits for a member that has to join again: for its commits under way, and
+    /// for events of partitions that it gives up. A member that takes longer is taken out; with an
+    /// [`instance`](Self::instance) it stays, and loses all its partitions once it comes back. By
+    /// default 60 s. The group uses the longest of its members'.
+    #[must_use]
+    pub const fn rebalance_timeout(mut self, timeout: Duration) -> Self {
+        self.group.rebalance_timeout = timeout;
+        self
+    }
+
     /// The longest time between two heartbeats: until then a member may not hear that another one
     /// joins or leaves. By default 150 ms. After a rebalance they come sooner, from 5 ms on,
     /// because another one may follow, for which moved partitions wait.

@@ -2,7 +2,7 @@
 //!
 //! In this order: own them in a generation; abort what a dead owner has open ([`TakeOver`]); the
 //! stable committed offset, which waits for that; the changelog's end; its last stable offset at or
-//! past that end, so that reading to it misses nothing. A moved partition stands still for all of
+//! past that end, so that reading to it misses nothing; the committed offset once more. A moved partition stands still for all of
 //! this, so what needs no order is asked for beside it. The changelog's end most often is where it
 //! was before the committed offset was known: it is looked at beside that already, and again only
 //! if it isn't.
@@ -53,12 +53,12 @@ pub(crate) struct PrepareSettings {
 pub(crate) struct Clients(Arc<Mutex<Vec<Admin>>>);
 
 impl Clients {
-    fn take(&self, endpoint: &Endpoint) -> Admin {
+    pub(crate) fn take(&self, endpoint: &Endpoint) -> Admin {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         kept.unwrap_or_else(|| Admin::new(endpoint))
     }
 
-    fn put_back(&self, client: Admin) {
+    pub(crate) fn put_back(&self, client: Admin) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < CLIENTS_MAX {
             kept.push(client);
@@ -74,13 +74,13 @@ pub(crate) async fn prepare(
     may_be_open: bool,
 ) -> Result<Vec<Assignment>, SourceError> {
     if !may_be_open {
-        return places(settings, partitions).await;
+        return places(settings, partitions, false).await;
     }
     let (waiting, ends) = tokio::sync::oneshot::channel();
     // Beside the rest, which most often need not wait for it; and to its end, because the readers
     // of the outputs wait for it too.
     tokio::spawn(settings.take_over.clone().run(ends));
-    let found = places(settings, partitions).await;
+    let found = places(settings, partitions, true).await;
     drop(waiting);
     found
 }
@@ -88,6 +88,7 @@ pub(crate) async fn prepare(
 async fn places(
     settings: &PrepareSettings,
     partitions: &[i32],
+    may_be_open: bool,
 ) -> Result<Vec<Assignment>, SourceError> {
     let mut admin = settings.clients.take(&settings.endpoint);
     let mut beside = settings.clients.take(&settings.endpoint);
@@ -109,16 +110,34 @@ async fn places(
         let change_low = begins.offsets(changelog, partitions, OffsetAt::Earliest, raw).await?;
         Ok((low, change_low))
     };
-    let (committed, (early, tails), (low, change_low)) =
+    let (mut committed, (mut early, mut tails), (low, change_low)) =
         tokio::try_join!(committed, early, begins_at)?;
-    // Not before: what was committed may be the logs' ends.
-    let (high, ends) = tokio::try_join!(
-        admin.offsets(source, partitions, OffsetAt::Latest, raw),
-        beside.offsets(changelog, partitions, OffsetAt::Latest, raw),
-    )?;
-    let change_high = match ends == early {
-        true => tails,
-        false => await_stable(&mut beside, changelog, &ends).await?,
+    let deadline = Instant::now() + TAKE_OVER_TIMEOUT;
+    let (high, change_high) = loop {
+        // Not before: what was committed may be the logs' ends.
+        let (high, ends) = tokio::try_join!(
+            admin.offsets(source, partitions, OffsetAt::Latest, raw),
+            beside.offsets(changelog, partitions, OffsetAt::Latest, raw),
+        )?;
+        let change_high = match ends == early {
+            true => tails,
+            false => await_stable(&mut beside, changelog, &ends).await?,
+        };
+        if !may_be_open {
+            break (high, change_high);
+        }
+        // The transaction that was waited for may have committed offsets too: with the state of
+        // then, its events must not be processed again.
+        let later = admin.committed(group, source, partitions, TAKE_OVER_TIMEOUT).await?;
+        if later == committed {
+            break (high, change_high);
+        }
+        tracing::warn!(source, ?partitions, "another member has committed during the take-over");
+        if Instant::now() >= deadline {
+            let (topic, partitions) = (changelog.to_owned(), partitions.to_vec());
+            return Err(SourceError::Undecided { topic, partitions });
+        }
+        (committed, early, tails) = (later, ends, change_high);
     };
     [admin, beside, begins].into_iter().for_each(|client| settings.clients.put_back(client));
     let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);

@@ -68,6 +68,39 @@ pub(crate) fn lost_on_kafka() -> Result<()> {
     setting.check_ticks()
 }
 
+/// JoinGroup's number.
+const JOIN_GROUP: i16 = 11;
+
+/// D2: the JoinGroup of a static member is swallowed on its way to Apache Kafka. A generation
+/// begins without the member, another member is assigned what it has, and it comes back.
+pub(crate) fn missed_generation() -> Result<()> {
+    let (kafka, proxy) = Kafka::start_behind_proxy()?;
+    let broker = TestBroker::Kafka(kafka);
+    let setting = Setting::new(&broker, "missed")?;
+    let workload = Workload { records: 10_000, ids: 200, rate: 1_000, seed: 23 };
+    let start = |instance| {
+        let times = ["--session-timeout", "20s", "--rebalance-timeout", "4s"];
+        setting.start_with(&[&["--instance", instance][..], &times].concat())
+    };
+    let mut late = start("late")?;
+    super::group::await_active(&late, 8)?;
+    let sender = setting.send(&workload);
+    std::thread::sleep(Duration::from_millis(500));
+    // The new member's JoinGroup passes.
+    proxy.inject(ProxyFault { api: JOIN_GROUP, skip: 1, lost: Lost::Silently });
+    let mut other = start("other")?;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
+    sent.context("sending")?;
+    ensure!(proxy.pending() == 0, "the JoinGroup was not swallowed");
+    let logs = || format!("{}\n{}", late.stderr(), other.stderr());
+    setting.check(&workload).with_context(logs)?;
+    ensure!(late.stderr().contains("has missed"), "{}", late.stderr());
+    late.stop(PATIENCE)?;
+    other.stop(PATIENCE)?;
+    setting.check(&workload)?;
+    setting.check_ticks()
+}
+
 /// The broker goes away under load, and comes back after three seconds.
 pub(crate) fn kafka_restarts() -> Result<()> {
     let broker = TestBroker::Kafka(Kafka::start()?);

@@ -101,7 +101,9 @@ fn main() {
         }));
     }
     let name = "kafka::a_lost_request_and_a_lost_reply_at_each_step".to_owned();
-    trials.push(trial(name, no_kafka, kafka::REQUIRE, |_| faults::lost_on_kafka()));
+    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::lost_on_kafka()));
+    let name = "kafka::d2_a_static_member_that_misses_a_generation_doubles_nothing".to_owned();
+    trials.push(trial(name, no_kafka, kafka::REQUIRE, |_| faults::missed_generation()));
     trials.push(Trial::test("running_totals::no_broker_at_the_address", || {
         running_totals::no_broker().map_err(|error| Failed::from(format!("{error:#}")))
     }));

@@ -4,4 +4,5 @@
 mod app;
 mod callbacks;
 mod leaving;
+mod takeover;
 mod warm_failed;

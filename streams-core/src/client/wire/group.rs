@@ -23,7 +23,8 @@ use crate::group::assignor::{Assignment, Subscription};
 use crate::group::{Generation, GroupReply, GroupRequest, GroupTransport};
 
 const PROTOCOL_TYPE: &str = "consumer";
-/// What a JoinGroup may take beyond the rebalance timeout.
+/// What a JoinGroup may take beyond the rebalance timeout. No more than half of that: Kafka takes
+/// out a static member that has not come back a rebalance timeout after the generation began.
 const JOIN_SLACK: Duration = Duration::from_secs(5);
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
@@ -102,7 +103,7 @@ impl WireTransport {
                 Ok(GroupReply::Coordinator)
             }
             GroupRequest::Join(join) => {
-                let patience = join.rebalance_timeout + JOIN_SLACK;
+                let patience = join.rebalance_timeout + JOIN_SLACK.min(join.rebalance_timeout / 2);
                 let request = join_request(&join);
                 let reply = self.ask(&request, 9, patience).await?;
                 let members = reply.members.into_iter().map(|member| {

@@ -82,7 +82,14 @@ pub(super) fn plan<'m>(
 ) -> Plan<'m> {
     let mut model = Model::new(members, topics, true);
     let metas: Vec<MemberMeta> = members.iter().map(|(id, member)| meta(id, member)).collect();
-    metas.iter().enumerate().for_each(|(member, meta)| model.release(member, &meta.released));
+    // A release holds for one generation: a static member that is late may have had the partition
+    // again since it said so.
+    let newest = members.values().map(|member| member.generation).max();
+    for (member, (said, meta)) in members.values().zip(&metas).enumerate() {
+        if Some(said.generation) == newest {
+            model.release(member, &meta.released);
+        }
+    }
     let active: Vec<bool> = metas.iter().map(|m| m.status == MemberStatus::Active).collect();
     let owners: Vec<Option<usize>> = (0..model.units()).map(|unit| model.owner(unit)).collect();
     let failed = failed(&model, &metas);

@@ -166,6 +166,13 @@ fn what_is_released_is_given_on_at_once_to_whoever_is_ready_for_it() {
         // Somebody claims it: what was released before is of an earlier generation.
         .check("a: 1 0~ | b: 0 2 3", "a: 1 0? | b: 0 2 3")
         .check("a: 0~ | b: 0 1 2 3", "a: 0? | b: 0 1 2 3");
+    // A static member that missed the last generation: it may have had the partition again since.
+    // So the partition is given to the member with the ready copy as if its owner had died.
+    let case = Case::incr_coop(&[("t", 4)]);
+    let case = case.check("a #1: 1 2 3 0~ | b #2: 0!", "a: 1 2 3 | b: 0 1?");
+    let plan = case.plan("a #1: 1 2 3 0~ | b #2: 0!");
+    let told = Instructions::decode(plan.assignments["b"].user_data.as_ref()).unwrap();
+    assert_eq!(told.handed_over, Partitions::new());
     // A leaving member that has nothing else that could be moved is told so at once.
     Case::incr_coop(&[("t", 3)])
         .check("a leaving: 1 0~ | b: 2 0! 1x", "a: 1 drained | b: 0 2")

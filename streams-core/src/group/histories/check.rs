@@ -18,6 +18,8 @@ pub(super) struct Round {
     pub(super) settings: PlanSettings,
     pub(super) members: BTreeMap<String, Subscription>,
     pub(super) assignments: BTreeMap<String, Assignment>,
+    /// A static member missed the round: what it said is of an earlier one.
+    pub(super) has_late: bool,
 }
 
 /// What a round does, by partition.
@@ -117,17 +119,23 @@ impl Round {
         }
         let metas: BTreeMap<&str, MemberMeta> =
             self.members.keys().map(|id| (id.as_str(), self.meta(id))).collect();
+        let newest = self.members.values().map(|member| member.generation).max();
+        let is_current = |id: &str| Some(self.members[id].generation) == newest;
         let active = |id: &str| metas[id].status == MemberStatus::Active;
         let mut effect = Effect::default();
         let mut loads: BTreeMap<&str, usize> =
             metas.keys().filter(|id| active(id)).map(|id| (*id, 0)).collect();
         for partition in self.all() {
-            let released = metas.iter().find(|(_, meta)| meta.released.contains(&partition));
+            let has_released = |(id, meta): &(&&str, &MemberMeta)| {
+                is_current(id) && meta.released.contains(&partition)
+            };
+            let released = metas.iter().find(has_released);
             let home = homes.get(&partition);
-            if released.is_some_and(|(id, _)| home.is_some_and(|home| home != id)) {
+            let is_claimed = claims.contains_key(&partition);
+            let goes_on = released.is_some_and(|(id, _)| home.is_some_and(|home| home != id));
+            if goes_on && !is_claimed {
                 effect.given_on.insert(partition.clone());
             }
-            let is_claimed = claims.contains_key(&partition);
             if !is_claimed && released.is_none() {
                 effect.unclaimed.insert(partition.clone());
             }

@@ -1,5 +1,5 @@
 //! Random histories of a group: joins, leaves, crashes, drains, processes that are stopped or cut
-//! off, copies that are slow or fail, leaders that go, coordinators that move. A third of the
+//! off, static members that come back, requests and replies that are lost, copies that are slow or fail, leaders that go, coordinators that move. A third of the
 //! groups is being migrated: some of its members offer another assignor alone, some both.
 //!
 //! After each step GRP-1 to GRP-4 hold, no more moves are made than balance needs, and in the end
@@ -20,7 +20,7 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use self::check::Round;
-use self::world::{World, ms};
+use self::world::{Loss, World, ms};
 use super::Partitions;
 use super::assignor::{Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta, encode_instructions};
@@ -95,17 +95,36 @@ fn history(seed: u64) -> u64 {
 fn disturb(world: &mut World) {
     let alive = world.alive();
     let client = alive.get(world.random.index(alive.len())).copied();
-    let time = ms(world.random.below(12_000));
-    match (world.random.below(16), client) {
-        (0..5, _) if alive.len() < MEMBERS_MAX => world.start(),
+    // Up to three rebalance timeouts, from time to time.
+    let longest = if world.random.below(4) == 0 { 24_000 } else { 12_000 };
+    let time = ms(world.random.below(longest));
+    match (world.random.below(19), client) {
+        (0..5, _) if alive.len() < MEMBERS_MAX => drop(world.start()),
         (0..3, Some(client)) => world.drain(client),
-        (5..8, Some(client)) => world.crash(client),
+        (5..8, Some(client)) => {
+            world.crash(client);
+            if world.clients[client].instance.is_some() && world.random.below(2) == 0 {
+                world.restart(client);
+            }
+        }
         (8..11, Some(client)) => world.drain(client),
         (11, Some(client)) => world.leave(client),
         (12 | 13, Some(client)) => world.stop(client, time),
         (14, Some(client)) => world.cut(client, time),
         (15, _) => world.move_coordinator(time / 10),
-        _ => world.start(),
+        (16 | 17, Some(client)) => {
+            let (loss, skip) = (*world.random.pick(&Loss::ALL), world.random.below(5));
+            // What a new member was given just now is in no JoinGroup of its own.
+            let is_new = alive.len() < MEMBERS_MAX && world.random.below(2) == 0;
+            let client = if is_new { world.start() } else { client };
+            world.lose(client, loss, skip);
+        }
+        // It is believed to be gone, and is not.
+        (18, Some(client)) if world.clients[client].can_be_replaced() => {
+            world.stop(client, time);
+            world.restart(client);
+        }
+        _ => drop(world.start()),
     }
 }
 
@@ -142,6 +161,7 @@ fn round(ready: &[i32], a: &[i32], b: &[i32], transitions: &[i32]) -> Round {
         generation: 2,
         partitions: 4,
         settings: PlanSettings { active_transitions: 1, standby_replicas: 0 },
+        has_late: false,
         members: BTreeMap::from([
             ("a".to_owned(), member(parts(&[0, 1, 2, 3]), parts(&[]))),
             ("b".to_owned(), member(parts(&[]), parts(ready))),
@@ -198,6 +218,12 @@ fn a_hand_over_to_a_member_that_is_not_ready_is_found_out() {
 #[test]
 fn grp1_a_second_owner_in_a_generation_is_found_out() {
     let broken = found_out(Bug::TakeWhileOwned);
+    assert!(broken.starts_with("GRP-1: "), "{broken}");
+}
+
+#[test]
+fn d2_a_member_that_keeps_its_partitions_through_a_missed_generation_is_found_out() {
+    let broken = found_out(Bug::KeepThroughMissedGeneration);
     assert!(broken.starts_with("GRP-1: "), "{broken}");
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A client is a [`Member`] and what a runtime would do for it: process what is owned, drain what
 //! is revoked, make warm copies (slowly, or in vain), leave when it is drained. Clients crash, are
-//! stopped and go on, lose their connection; the coordinator moves.
+//! stopped and go on, lose their connection, or a single request or reply; the coordinator moves.
+//! In half of the worlds most clients are static members; in half the session is longer than the
+//! rebalance timeout.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -36,6 +38,10 @@ impl Random {
         self.0 % n.max(1)
     }
 
+    pub(super) fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        &of[self.index(of.len())]
+    }
+
     pub(super) fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).expect("less than a usize")
     }
@@ -51,6 +57,11 @@ enum Copy {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) member: Member,
+    pub(super) instance: Option<String>,
+    /// Another process has its instance id, and whichever of the two joins last is the member.
+    has_twin: bool,
+    /// A packet of this kind does not arrive, after so many that do.
+    loses: Option<(Loss, u64)>,
     pub(super) is_alive: bool,
     pub(super) is_leaving: bool,
     /// A process that is stopped.
@@ -73,6 +84,36 @@ pub(super) struct Client {
     draining: BTreeMap<Partition, Instant>,
     copies: BTreeMap<Partition, Copy>,
     generation: i32,
+}
+
+/// A packet that the network swallows, without a word to either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    JoinRequest,
+    JoinReply,
+    SyncRequest,
+    SyncReply,
+}
+
+impl Loss {
+    pub(super) const ALL: [Self; 4] =
+        [Self::JoinRequest, Self::JoinReply, Self::SyncRequest, Self::SyncReply];
+
+    const fn of_request(request: &GroupRequest) -> Option<Self> {
+        match request {
+            GroupRequest::Join(_) => Some(Self::JoinRequest),
+            GroupRequest::Sync { .. } => Some(Self::SyncRequest),
+            _ => None,
+        }
+    }
+
+    const fn of_reply(reply: &GroupReply) -> Option<Self> {
+        match reply {
+            GroupReply::Joined { .. } => Some(Self::JoinReply),
+            GroupReply::Synced { .. } => Some(Self::SyncReply),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -98,6 +139,8 @@ pub(super) struct World {
     pub(super) temper: Temper,
     /// What clients offer beside `incr_coop`, or alone: a group that is being migrated.
     base: Option<Assignor>,
+    has_static: bool,
+    session: Duration,
     network: BTreeMap<(Instant, u64), Packet>,
     packets: u64,
     /// Until then the coordinator answers nothing but that it is another one.
@@ -117,6 +160,9 @@ pub(super) struct World {
 /// At one moment no more than this can happen.
 const STEPS_AT_ONCE_MAX: u32 = 1_000;
 const SESSION: Duration = Duration::from_secs(4);
+const REBALANCE: Duration = Duration::from_secs(8);
+/// With it a static member can miss a generation, and come back.
+const SESSION_LONG: Duration = Duration::from_secs(25);
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
@@ -128,9 +174,13 @@ impl World {
         };
         let bases = [Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin];
         let base = bases.get(random.index(9)).copied();
+        let has_static = random.below(2) == 0;
+        let session = if random.below(2) == 0 { SESSION } else { SESSION_LONG };
         let now = Instant::now();
         Self {
             base,
+            has_static,
+            session,
             now,
             random,
             coordinator: Coordinator::new(partitions, settings),
@@ -150,11 +200,29 @@ impl World {
         }
     }
 
-    pub(super) fn start(&mut self) {
+    /// Starts a client, and returns which it is.
+    pub(super) fn start(&mut self) -> usize {
+        let is_static = self.has_static && self.random.below(4) > 0;
+        let instance = is_static.then(|| format!("i{}", self.clients.len()));
+        self.start_as(instance);
+        self.clients.len() - 1
+    }
+
+    /// Starts a process with the instance id of this one, which may be gone, stopped or cut off.
+    pub(super) fn restart(&mut self, client: usize) {
+        let instance = self.clients[client].instance.clone();
+        self.start_as(instance);
+        for twin in [client, self.clients.len() - 1] {
+            self.clients[twin].has_twin = true;
+        }
+    }
+
+    fn start_as(&mut self, instance: Option<String>) {
         let mut config = GroupConfig::new("g", vec!["t".to_owned()]);
-        config.session_timeout = SESSION;
+        config.session_timeout = self.session;
+        config.instance_id.clone_from(&instance);
         config.heartbeat_interval = ms(1_000);
-        config.rebalance_timeout = ms(8_000);
+        config.rebalance_timeout = REBALANCE;
         config.active_transitions = self.coordinator.settings.active_transitions;
         config.standby_replicas = self.coordinator.settings.standby_replicas;
         config.rack = Some(format!("r{}", self.random.below(3)));
@@ -166,6 +234,9 @@ impl World {
         config.seed = self.random.below(u64::MAX);
         self.clients.push(Client {
             member: Member::new(self.now, config),
+            instance,
+            has_twin: false,
+            loses: None,
             is_alive: true,
             is_leaving: false,
             stopped_until: None,
@@ -213,6 +284,10 @@ impl World {
 
     pub(super) fn cut(&mut self, client: usize, time: Duration) {
         self.clients[client].cut_until = Some(self.now + time);
+    }
+
+    pub(super) fn lose(&mut self, client: usize, loss: Loss, skip: u64) {
+        self.clients[client].loses = Some((loss, skip));
     }
 
     pub(super) fn move_coordinator(&mut self, time: Duration) {
@@ -291,11 +366,12 @@ impl World {
         // A JoinGroup or SyncGroup may wait for others; a cut connection is noticed earlier.
         let patience = match (&request, client.cut_until) {
             (_, Some(_)) => ms(500),
-            (GroupRequest::Join(_) | GroupRequest::Sync { .. }, None) => ms(13_000),
+            (GroupRequest::Join(_) | GroupRequest::Sync { .. }, None) => REBALANCE + ms(5_000),
             _ => ms(2_000),
         };
         client.call_breaks = Some(now + patience);
-        if client.cut_until.is_none() {
+        let is_lost = client.loses_next(Loss::of_request(&request));
+        if client.cut_until.is_none() && !is_lost {
             self.post(latency, Packet::Request(call, request));
         }
     }
@@ -317,7 +393,9 @@ impl World {
     fn send_replies(&mut self) {
         for (call, reply) in self.coordinator.take_replies() {
             let latency = ms(1 + self.random.below(4));
-            if self.clients[call.0].cut_until.is_none() {
+            let client = &mut self.clients[call.0];
+            let is_lost = client.loses_next(Loss::of_reply(&reply));
+            if client.cut_until.is_none() && !is_lost {
                 self.post(latency, Packet::Reply(call, reply));
             }
         }
@@ -396,8 +474,9 @@ impl World {
             }
             GroupEvent::Waiting { resumed } => self.clients[index].resume(&resumed),
             GroupEvent::Begun { generation, resumed } => {
-                self.clients[index].standing = Some(generation);
                 self.clients[index].resume(&resumed);
+                self.check_kept(index, &generation);
+                self.clients[index].standing = Some(generation);
             }
             GroupEvent::Revoked { partitions } => self.begin_drains(index, &partitions),
             GroupEvent::Lost { .. } => {
@@ -415,7 +494,10 @@ impl World {
                 client.processing.clear();
                 client.member.leave(now);
             }
-            GroupEvent::Failed { reason } => panic!("{reason}"),
+            GroupEvent::Failed { reason } => {
+                let has_twin = self.clients[index].has_twin;
+                assert!(has_twin && reason.contains("FENCED_INSTANCE_ID"), "{reason}");
+            }
             GroupEvent::Confirmed { .. } | GroupEvent::Left => {}
         }
     }
@@ -480,13 +562,29 @@ impl World {
         }
     }
 
+    /// GRP-1 from one generation to the next: what a member keeps, and so commits, no other has
+    /// worked on meanwhile. (An old reply may have lain in the socket: its commits are refused.)
+    fn check_kept(&self, index: usize, generation: &Generation) {
+        if !self.coordinator.takes_commits(generation) {
+            return;
+        }
+        let client = &self.clients[index];
+        for partition in &client.processing {
+            let last = self.workers.get(partition);
+            assert!(
+                last == Some(&index),
+                "GRP-1: {index} keeps {partition:?}, which {last:?} has worked on since"
+            );
+        }
+    }
+
     fn check_rounds(&mut self) {
         for round in std::mem::take(&mut self.coordinator.rounds) {
             let effect = match round.check() {
                 Ok(effect) => effect,
                 Err(broken) => panic!("{broken}\n{round:#?}"),
             };
-            let failed = round.has_failures();
+            let failed = round.has_failures() || round.has_late;
             // Given to somebody, who was still closing it and could not take it: nobody's again.
             let refused = !effect.unclaimed.is_subset(&self.given_up);
             // That, another cast, or a copy that can't be made may need other moves.
@@ -510,6 +608,22 @@ impl World {
 }
 
 impl Client {
+    /// Whether another process may have its instance id: not one that leaves, which is waited for.
+    pub(super) const fn can_be_replaced(&self) -> bool {
+        self.instance.is_some() && !self.is_leaving && !self.has_twin
+    }
+
+    /// Whether this packet is the one that does not arrive.
+    fn loses_next(&mut self, packet: Option<Loss>) -> bool {
+        match &mut self.loses {
+            Some((loss, skip)) if Some(*loss) == packet && *skip > 0 => {
+                *skip -= 1;
+                false
+            }
+            loses => loses.take_if(|(loss, _)| Some(*loss) == packet).is_some(),
+        }
+    }
+
     fn resume(&mut self, partitions: &Partitions) {
         let resumed = self.suspended.extract_if(.., |partition| partitions.contains(partition));
         self.processing.extend(resumed);

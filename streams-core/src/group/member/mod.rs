@@ -29,6 +29,8 @@
 //! (`pace`). What we claim we still own when the reply comes: nobody else gets it in that
 //! generation (GRP-1).
 //!
+//! *A generation that the member missed* takes all partitions from it (`missed`).
+//!
 //! *Released partitions* change their owner in one generation instead of two (`release`).
 //!
 //! *Eager assignors* (range, roundrobin) share everything out anew, without a look at who has what.
@@ -39,6 +41,7 @@ mod assignment;
 mod confirm;
 mod copies;
 mod errors;
+mod missed;
 mod pace;
 mod release;
 mod subscription;
@@ -125,6 +128,9 @@ pub struct Member {
     owned: Partitions,
     /// The generation that gave us what we have.
     confirmed: i32,
+    /// The last generation that this member has joined, as far as the coordinator can't have
+    /// forgotten it: it keeps a generation once its assignment is there.
+    joined_in: i32,
     /// How often commits were held.
     holds: u64,
     /// Being given up.
@@ -173,6 +179,7 @@ impl Member {
             assignor: None,
             owned: Partitions::new(),
             confirmed: -1,
+            joined_in: -1,
             holds: 0,
             revoking: Partitions::new(),
             closing: Partitions::new(),
@@ -473,6 +480,7 @@ impl Member {
             _ => false,
         };
         let from = now + self.next_backoff();
+        self.joined_in = self.confirmed;
         self.state = State::Unjoined { from, resume };
     }
 
@@ -575,12 +583,18 @@ impl Member {
         let Some(assignor) = Assignor::from_name(protocol) else {
             return self.fail(&format!("the coordinator chose `{protocol}`, which is not offered"));
         };
-        if !assignor.is_cooperative() && !self.owned.is_empty() {
-            self.lose(&format!(
-                "the group fell back to the eager assignor `{protocol}`, which gives our \
-                 partitions to others without asking"
-            ));
+        if !self.owned.is_empty() {
+            let eager = (!assignor.is_cooperative()).then(|| {
+                format!(
+                    "the group fell back to the eager assignor `{protocol}`, which gives our \
+                     partitions to others without asking"
+                )
+            });
+            if let Some(reason) = eager.or_else(|| self.missed(generation_id, assignor)) {
+                self.lose(&reason);
+            }
         }
+        self.joined_in = generation_id;
         self.assignor = Some(assignor);
         self.generation = Some(Generation {
             group_id: Arc::from(self.config.group_id.as_str()),
@@ -738,6 +752,8 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+mod missed_tests;
 #[cfg(test)]
 mod release_tests;
 #[cfg(test)]

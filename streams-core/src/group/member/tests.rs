@@ -30,11 +30,16 @@ impl Bench {
         Self::with(Assignor::IncrCoop)
     }
 
-    fn with(assignor: Assignor) -> Self {
+    pub(super) fn with(assignor: Assignor) -> Self {
+        Self { assignor, ..Self::configured(|_| {}) }
+    }
+
+    pub(super) fn configured(configure: impl FnOnce(&mut GroupConfig)) -> Self {
         let now = Instant::now();
         let mut config = GroupConfig::new("g", vec!["t".to_owned()]);
         config.assignors = Assignor::ALL.to_vec();
-        Self { now, member: Member::new(now, config), assignor }
+        configure(&mut config);
+        Self { now, member: Member::new(now, config), assignor: Assignor::IncrCoop }
     }
 
     pub(super) fn request(&mut self) -> Option<GroupRequest> {
