@@ -64,7 +64,8 @@ fn after(members: &Members, args: &Args, settings: &PlanSettings) -> Members {
 
 fn measure(name: &str, members: &Members, args: &Args, standby_replicas: usize) -> Result<()> {
     let topics = BTreeMap::from([("payments".to_owned(), args.partitions)]);
-    let settings = PlanSettings { active_transitions: 10, standby_replicas };
+    let settings =
+        PlanSettings { active_transitions: 10, standby_replicas, withholds_unclaimed: false };
     let mut times: Vec<Duration> = (0..args.runs.max(1))
         .map(|_| {
             let start = Instant::now();
@@ -85,7 +86,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let all: Vec<i32> = (0..args.partitions).collect();
     for standby_replicas in [0, 1] {
-        let settings = PlanSettings { active_transitions: 10, standby_replicas };
+        let settings =
+            PlanSettings { active_transitions: 10, standby_replicas, withholds_unclaimed: false };
         let fresh = group(args.members, |_| Vec::new());
         measure("nobody has anything", &fresh, &args, standby_replicas)?;
         let first = group(args.members, |index| if index == 0 { all.clone() } else { vec![] });

@@ -19,6 +19,10 @@ pub enum GroupCommand {
     Warmed(Partitions),
     /// These copies can't be made here: another member is asked. With the reason.
     WarmFailed(Partitions, String),
+    /// The topic has so many partitions that can be used. If these are more than the plan knows, the
+    /// leader begins a rebalance; another member does if the leader has not done it until this
+    /// command comes again.
+    Partitions(String, i32),
     /// Prove that the coordinator still counts on this member: `Confirmed` repeats the number, or
     /// `Lost` comes instead.
     Confirm(u64),
@@ -103,6 +107,7 @@ fn handle(member: &mut Member, command: Option<GroupCommand>) {
         Some(GroupCommand::WarmFailed(partitions, reason)) => {
             member.warm_failed(now, &partitions, &reason);
         }
+        Some(GroupCommand::Partitions(topic, count)) => member.grown(now, &topic, count),
         Some(GroupCommand::Confirm(question)) => member.confirm(now, question),
         Some(GroupCommand::Drain) => member.drain(now, SystemTime::now()),
         // A runtime that is gone wants nothing more of the group.

@@ -51,6 +51,7 @@
 //! What each of the coordinator's errors does is a table in `member/errors.rs`.
 
 pub mod assignor;
+pub(crate) mod budget;
 mod driver;
 #[cfg(test)]
 mod histories;
@@ -98,9 +99,12 @@ pub struct GroupConfig {
     pub instance_id: Option<String>,
     /// The topics whose partitions are shared.
     pub topics: Vec<String>,
+    /// How many partitions each of them has, as far as it is known. The plan counts on these while
+    /// no broker knows the topic.
+    pub partitions: BTreeMap<String, i32>,
     /// Without a heartbeat for this time, the coordinator takes the partitions away.
     pub session_timeout: Duration,
-    /// So long may a member take to give partitions up and join again.
+    /// How long the coordinator waits for a member that has to give partitions up and join again.
     pub rebalance_timeout: Duration,
     /// The longest time between two heartbeats; after a rebalance they come faster.
     pub heartbeat_interval: Duration,
@@ -124,6 +128,8 @@ const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 const TRANSITIONS_MAX: usize = 1_000;
 const STANDBYS_MAX: usize = 10;
+/// Each member tells its rack to the leader, and the leader's view all racks to each member.
+const RACK_BYTES_MAX: usize = 249;
 
 impl GroupConfig {
     /// The defaults: session timeout 10 s, rebalance timeout 60 s, heartbeat every 150 ms.
@@ -132,6 +138,7 @@ impl GroupConfig {
             group_id: group_id.into(),
             instance_id: None,
             topics,
+            partitions: BTreeMap::new(),
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
             heartbeat_interval: Duration::from_millis(150),
@@ -157,6 +164,8 @@ impl GroupConfig {
         ConfigError::check_duration("rebalance_timeout", self.rebalance_timeout, rebalances)?;
         ConfigError::check("active_transitions", self.active_transitions, 1..=TRANSITIONS_MAX)?;
         ConfigError::check("standby_replicas", self.standby_replicas, 0..=STANDBYS_MAX)?;
+        let rack_bytes = self.rack.as_ref().map_or(0, String::len);
+        ConfigError::check("rack (bytes)", rack_bytes, 0..=RACK_BYTES_MAX)?;
         self.check_assignors()
     }
 
@@ -325,10 +334,10 @@ pub enum GroupReply {
         /// All members, to the leader alone. A subscription may be unreadable.
         members: BTreeMap<String, Result<Subscription, String>>,
     },
-    /// To `Partitions`. A topic that isn't there has none.
+    /// To `Partitions`.
     Partitions {
-        /// By topic.
-        partitions: BTreeMap<String, i32>,
+        /// By topic; or Kafka's error code, if no broker knows the topic now.
+        partitions: BTreeMap<String, Result<i32, i16>>,
     },
     /// To `Sync`.
     Synced {

@@ -11,13 +11,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Partitions;
+use super::budget::Budget;
 use super::view::{GroupView, MemberStatus};
 use crate::group::view_wire::WireView;
 
 /// The version of our own part.
 const VERSION: u32 = 1;
-/// More partitions than a group can have are not made from a few bytes.
-const PARTITIONS_MAX: usize = 200_000;
+/// What members say in ranges, and a view of 32 KiB, is far shorter; JSON takes a multiple of its
+/// length when it is read.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A reason is for people.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -149,8 +151,8 @@ impl Ranges {
         Self(ranges)
     }
 
-    /// The partitions; `room` is how many more a whole message may name.
-    pub(super) fn read(&self, room: &mut usize) -> Result<Partitions, String> {
+    /// The partitions, which `budget` pays for.
+    pub(super) fn read(&self, budget: &mut Budget) -> Result<Partitions, String> {
         let mut partitions = Partitions::new();
         for (topic, runs) in &self.0 {
             for run in runs.split(',') {
@@ -161,13 +163,19 @@ impl Ranges {
                 };
                 let length = usize::try_from(i64::from(last) - i64::from(first) + 1);
                 let length = length.map_err(|_| format!("`{run}` runs backwards"))?;
-                let left = room.checked_sub(length);
-                *room = left.ok_or_else(|| "too many partitions".to_owned())?;
+                budget.pay_for(topic, length)?;
                 partitions.extend((first..=last).map(|number| (topic.clone(), number)));
             }
         }
         Ok(partitions)
     }
+}
+
+fn from_bytes<'de, T: Deserialize<'de>>(bytes: &'de Bytes) -> Result<T, String> {
+    if bytes.len() > BYTES_MAX {
+        return Err(format!("{} bytes, and {BYTES_MAX} are the most", bytes.len()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
 /// Go writes an empty list as `null`.
@@ -225,8 +233,8 @@ impl MemberMeta {
         let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Ok(Self::default());
         };
-        let wire: WireMeta = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let mut room = PARTITIONS_MAX;
+        let wire: WireMeta = from_bytes(bytes)?;
+        let mut budget = Budget::new();
         let failed = wire.failed.into_iter().map(|one| {
             let reason = one.reason.chars().take(REASON_CHARS_MAX).collect();
             ((one.topic, one.partition), reason)
@@ -234,9 +242,9 @@ impl MemberMeta {
         Ok(Self {
             preparing: from_list(wire.preparing),
             ready: from_list(wire.ready),
-            restoring: wire.restoring.read(&mut room)?,
-            standby: wire.standby.read(&mut room)?,
-            released: wire.released.read(&mut room)?,
+            restoring: wire.restoring.read(&mut budget)?,
+            standby: wire.standby.read(&mut budget)?,
+            released: wire.released.read(&mut budget)?,
             failed: failed.collect(),
             status: MemberStatus::from_code(wire.status),
             left_at_ms: wire.left_at,
@@ -273,22 +281,21 @@ impl Instructions {
         let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Ok(Self::default());
         };
-        let wire: WireInstructions =
-            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let mut room = PARTITIONS_MAX;
+        let wire: WireInstructions = from_bytes(bytes)?;
+        let mut budget = Budget::new();
         let is_complete = wire.version > 0;
         Ok(Self {
             transitions: match is_complete {
-                true => wire.transitions.read(&mut room)?,
+                true => wire.transitions.read(&mut budget)?,
                 false => from_list(wire.prepare),
             },
-            standbys: wire.standbys.read(&mut room)?,
-            outgoing: wire.outgoing.read(&mut room)?,
-            handed_over: wire.handed_over.read(&mut room)?,
+            standbys: wire.standbys.read(&mut budget)?,
+            outgoing: wire.outgoing.read(&mut budget)?,
+            handed_over: wire.handed_over.read(&mut budget)?,
             forget: from_list(wire.forget),
             is_complete,
             is_drained: wire.drained,
-            view: wire.view.map(|view| view.read(&mut room)).transpose()?,
+            view: wire.view.map(|view| view.read(&mut budget)).transpose()?,
         })
     }
 }
@@ -309,5 +316,78 @@ impl MemberStatus {
             2 => Self::Defunct,
             _ => Self::Active,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partitions(numbers: std::ops::Range<i32>) -> Partitions {
+        numbers.map(|number| ("orders".to_owned(), number)).collect()
+    }
+
+    #[test]
+    fn u9_a_short_message_does_not_take_gigabytes() {
+        let name = "x".repeat(1_000_000);
+        let messages = [
+            // A long name for each of many numbers.
+            format!(r#"{{"Version":1,"Standby":{{"{name}":"0-199999"}}}}"#),
+            format!(r#"{{"Version":1,"Standbys":{{"{name}":"0-199999"}}}}"#),
+            // More numbers than there is memory for.
+            r#"{"Version":1,"Released":{"t":"0-2147483647"}}"#.to_owned(),
+            r#"{"Version":1,"Outgoing":{"t":"0-2147483647"}}"#.to_owned(),
+            // A long message as such.
+            format!(r#"{{"Version":1,"Extra":"{}"}}"#, "x".repeat(BYTES_MAX)),
+        ];
+        for message in messages {
+            let bytes = Bytes::from(message);
+            let (meta, told) =
+                (MemberMeta::decode(Some(&bytes)), Instructions::decode(Some(&bytes)));
+            let reason = meta.err().or(told.err());
+            assert!(reason.is_some(), "{:?}", bytes.slice(..60));
+        }
+        // A long id for each of many moves.
+        let moved = r#"{"Topic":"t","Partition":0,"From":0,"To":0,"Reason":"Balance"}"#;
+        let moved = vec![moved; 20_000].join(",");
+        let members = format!(r#"[{{"Id":"{name}","Status":"Active"}}]"#);
+        let view = format!(r#"{{"Members":{members},"Moved":[{moved}]}}"#);
+        let bytes = Bytes::from(format!(r#"{{"Version":1,"View":{view}}}"#));
+        assert!(Instructions::decode(Some(&bytes)).is_err());
+    }
+
+    #[test]
+    fn u9_a_large_group_can_be_read() {
+        let meta = MemberMeta { standby: partitions(0..400_000), ..MemberMeta::default() };
+        let read = MemberMeta::decode(Some(&meta.encode())).unwrap();
+        assert_eq!(read.standby.len(), 400_000);
+    }
+
+    /// Each byte of good messages is turned into others: an error or a value, and no panic.
+    #[test]
+    fn u9_odd_user_data_is_no_panic() {
+        let meta = MemberMeta {
+            preparing: partitions(0..2),
+            released: partitions(4..9),
+            failed: [(("orders".to_owned(), 7), "no disk".to_owned())].into(),
+            ..MemberMeta::default()
+        };
+        let mut view = GroupView { generation: 3, ..GroupView::default() };
+        view.unowned = partitions(0..3);
+        let told = Instructions { outgoing: partitions(0..3), ..Instructions::default() };
+        let told = encode_instructions(&told, &partitions(0..1), WireView::of(&view).as_ref());
+        for message in [meta.encode(), told] {
+            for at in 0..message.len() {
+                for byte in *b"\0\"{}[]0-,9:\\\xff" {
+                    let mut odd = message.to_vec();
+                    odd[at] = byte;
+                    let odd = Bytes::from(odd);
+                    let _ = MemberMeta::decode(Some(&odd));
+                    let _ = Instructions::decode(Some(&odd));
+                }
+            }
+        }
+        let deep = Bytes::from("[".repeat(100_000));
+        assert!(MemberMeta::decode(Some(&deep)).is_err());
     }
 }

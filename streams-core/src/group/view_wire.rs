@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Partitions;
+use super::budget::Budget;
 use super::user_data::Ranges;
 use super::view::{
     GroupView, MemberStatus, MemberView, MoveReason, Moved, Readiness, Step, Transition,
@@ -138,17 +139,23 @@ impl WireView {
     }
 
     /// The view as the leader's member sees it too.
-    pub(super) fn read(self, room: &mut usize) -> Result<GroupView, String> {
+    pub(super) fn read(self, budget: &mut Budget) -> Result<GroupView, String> {
         let ids: Vec<String> = self.members.iter().map(|member| member.id.clone()).collect();
         let id = |place: Option<usize>| place.and_then(|place| ids.get(place).cloned());
+        // Each move has its members' ids.
+        let moves = self.transitions.iter().chain(&self.moved);
+        let named = moves.flat_map(|one| [one.from, one.to]).flatten();
+        let bytes = named.filter_map(|place| ids.get(place)).map(String::len);
+        budget.pay(bytes.fold(0, usize::saturating_add))?;
         let mut members = BTreeMap::new();
         for member in self.members {
-            let ready = member.ready.read(room)?.into_iter().map(|p| (p, Readiness::Ready));
-            let warm = member.preparing.read(room)?.into_iter().map(|p| (p, Readiness::Preparing));
+            let ready = member.ready.read(budget)?.into_iter().map(|p| (p, Readiness::Ready));
+            let warm =
+                member.preparing.read(budget)?.into_iter().map(|p| (p, Readiness::Preparing));
             let view = MemberView {
                 status: member.status,
                 rack: member.rack,
-                owned: member.owned.read(room)?,
+                owned: member.owned.read(budget)?,
                 warm: warm.chain(ready).collect(),
             };
             members.insert(member.id, view);
@@ -173,7 +180,7 @@ impl WireView {
             protocol: self.protocol,
             transitions: self.transitions.iter().filter_map(transition).collect(),
             moved: self.moved.iter().map(moved).collect(),
-            unowned: self.unowned.read(room)?,
+            unowned: self.unowned.read(budget)?,
             members,
             is_partial: self.partial,
         })

@@ -24,10 +24,10 @@ use super::{ClientError, error_name};
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker is looked for.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(5);
-const BACKOFF_MIN: Duration = Duration::from_millis(2);
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(2);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// A topic to make.
@@ -222,7 +222,7 @@ impl Admin {
     }
 
     /// A new topic is not known to all brokers at once.
-    async fn await_topic(&mut self, topic: &str) -> Result<(), ClientError> {
+    pub(super) async fn await_topic(&mut self, topic: &str) -> Result<(), ClientError> {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut backoff = BACKOFF_MIN;
         loop {

@@ -7,14 +7,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::group::Partitions;
 use crate::group::assignor::{Assignment, Subscription};
+use crate::group::budget::Budget;
 
 /// The version that is written: with owned partitions (1), generation (2) and rack (3). Members
 /// that know less read as much of it as they know.
 pub(super) const VERSION: i16 = 3;
-/// Kafka's limit.
-const TOPIC_BYTES_MAX: usize = 249;
-/// More than a group can have in one message of a coordinator.
-const PARTITIONS_MAX: usize = 200_000;
 
 /// A subscription as JoinGroup carries it.
 pub(super) fn encode_subscription(version: i16, member: &Subscription) -> Bytes {
@@ -41,16 +38,17 @@ pub(super) fn encode_subscription(version: i16, member: &Subscription) -> Bytes 
 /// Reads a subscription of any version; a later one is read as far as it is known.
 ///
 /// # Errors
-/// If the bytes end too early, or make no sense.
+/// If the bytes end too early, make no sense, or would take too much memory.
 pub(super) fn decode_subscription(mut bytes: Bytes) -> Result<Subscription, String> {
     let version = get_version(&mut bytes)?;
+    let mut budget = Budget::new();
     let mut member = Subscription { generation: -1, ..Subscription::default() };
     for _ in 0..get_length(&mut bytes)? {
-        member.topics.push(get_topic(&mut bytes)?);
+        member.topics.push(get_topic(&mut bytes, &mut budget)?);
     }
     member.user_data = get_bytes(&mut bytes)?;
     if version >= 1 {
-        member.owned = get_partitions(&mut bytes)?;
+        member.owned = get_partitions(&mut bytes, &mut budget)?;
     }
     if version >= 2 {
         member.generation = get_i32(&mut bytes)?;
@@ -73,13 +71,13 @@ pub(super) fn encode_assignment(version: i16, assignment: &Assignment) -> Bytes 
 /// Reads an assignment. A member without partitions may get no bytes at all.
 ///
 /// # Errors
-/// If the bytes end too early, or make no sense.
+/// If the bytes end too early, make no sense, or would take too much memory.
 pub(super) fn decode_assignment(mut bytes: Bytes) -> Result<Assignment, String> {
     if bytes.is_empty() {
         return Ok(Assignment::default());
     }
     get_version(&mut bytes)?;
-    let partitions = get_partitions(&mut bytes)?;
+    let partitions = get_partitions(&mut bytes, &mut Budget::new())?;
     let user_data = get_bytes(&mut bytes)?;
     Ok(Assignment { partitions, user_data })
 }
@@ -157,12 +155,10 @@ fn get_string(bytes: &mut Bytes) -> Result<Option<String>, String> {
     text.map(Some).map_err(|_| "a name that is not UTF-8".to_owned())
 }
 
-fn get_topic(bytes: &mut Bytes) -> Result<String, String> {
+fn get_topic(bytes: &mut Bytes, budget: &mut Budget) -> Result<String, String> {
     let name = get_string(bytes)?.ok_or_else(|| "a null name".to_owned())?;
-    match name.len() {
-        1..=TOPIC_BYTES_MAX => Ok(name),
-        length => Err(format!("a topic's name of {length} bytes")),
-    }
+    budget.pay_for(&name, 1)?;
+    Ok(name)
 }
 
 fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, String> {
@@ -172,16 +168,17 @@ fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, String> {
     }
 }
 
-fn get_partitions(bytes: &mut Bytes) -> Result<Partitions, String> {
+fn get_partitions(bytes: &mut Bytes, budget: &mut Budget) -> Result<Partitions, String> {
     let mut partitions = Vec::new();
     for _ in 0..get_length(bytes)? {
-        let topic = get_topic(bytes)?;
+        let topic = get_topic(bytes, budget)?;
         let count = get_length(bytes)?;
-        if partitions.len() + count > PARTITIONS_MAX {
-            return Err("too many partitions".to_owned());
-        }
+        budget.pay_for(&topic, count)?;
         for _ in 0..count {
-            partitions.push((topic.clone(), get_i32(bytes)?));
+            match get_i32(bytes)? {
+                partition @ 0.. => partitions.push((topic.clone(), partition)),
+                partition => return Err(format!("{partition} is no partition")),
+            }
         }
     }
     Ok(partitions.into_iter().collect())
@@ -290,11 +287,68 @@ mod tests {
     /// One long name and many numbers would take the name's length for each of them.
     #[test]
     fn a_short_message_does_not_become_a_large_set() {
-        let mut bytes = BytesMut::from(&b"\0\x01\0\0\0\0\xff\xff\xff\xff\0\0\0\x01"[..]);
-        bytes.put_i16(30_000);
-        bytes.put_bytes(b'x', 30_000);
-        bytes.put_i32(100_000);
-        bytes.put_bytes(0, 400_000);
-        assert!(decode_subscription(bytes.freeze()).is_err());
+        let message = |name: usize, count: i32| {
+            let mut bytes = BytesMut::from(&b"\0\x01\0\0\0\0\xff\xff\xff\xff\0\0\0\x01"[..]);
+            bytes.put_i16(i16::try_from(name).expect("it is short"));
+            bytes.put_bytes(b'x', name);
+            bytes.put_i32(count);
+            bytes.put_bytes(0, usize::try_from(count).expect("not negative") * 4);
+            bytes.freeze()
+        };
+        assert!(decode_subscription(message(30_000, 100)).is_err());
+        assert!(decode_subscription(message(249, 1_000_000)).is_err());
+        assert!(decode_subscription(message(249, 1_000)).is_ok());
+    }
+
+    #[test]
+    fn u9_a_member_with_very_many_partitions_can_be_read() {
+        let owned: Partitions = (0..300_000).map(|n| ("orders".to_owned(), n)).collect();
+        let member = Subscription { owned, ..member() };
+        let bytes = encode_subscription(VERSION, &member);
+        assert_eq!(decode_subscription(bytes), Ok(member.clone()));
+        let assignment = Assignment { partitions: member.owned, user_data: None };
+        let bytes = encode_assignment(VERSION, &assignment);
+        assert_eq!(decode_assignment(bytes), Ok(assignment));
+    }
+
+    #[test]
+    fn u9_partitions_that_can_not_exist_are_refused() {
+        let partitions = [("t".to_owned(), -1)].into();
+        let bytes = encode_assignment(VERSION, &Assignment { partitions, user_data: None });
+        assert_eq!(decode_assignment(bytes), Err("-1 is no partition".to_owned()));
+    }
+
+    /// Each byte of good messages is turned into others, and random bytes are read: an error or a
+    /// value, and no panic.
+    #[test]
+    fn u9_odd_bytes_are_no_panic() {
+        let assignment =
+            Assignment { partitions: member().owned, user_data: Some(Bytes::from_static(b"{}")) };
+        let good =
+            [encode_subscription(VERSION, &member()), encode_assignment(VERSION, &assignment)];
+        let read = |bytes: Vec<u8>| {
+            let bytes = Bytes::from(bytes);
+            let _ = decode_subscription(bytes.clone());
+            let _ = decode_assignment(bytes);
+        };
+        for message in &good {
+            for at in 0..message.len() {
+                for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut odd = message.to_vec();
+                    odd[at] = byte;
+                    read(odd);
+                }
+            }
+        }
+        let mut random = 7_u64;
+        for length in 0..2_000 {
+            let byte = |_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Small numbers are lengths that fit.
+                let byte = random.to_be_bytes()[0];
+                if byte & 1 == 0 { byte & 3 } else { byte }
+            };
+            read((0..length % 200).map(byte).collect());
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct WireTransport {
     admin: Admin,
     security: Security,
     client_id: String,
+    /// Topics that count as having no more partitions than another one.
+    limits: BTreeMap<String, String>,
     address: Option<String>,
     /// Taken out for each call, and put back after its reply: a call that was given up in the
     /// middle takes its connection with it.
@@ -52,6 +54,7 @@ impl WireTransport {
             admin: Admin::new(endpoint),
             security: endpoint.security.clone(),
             client_id: CLIENT_SOFTWARE.to_owned(),
+            limits: BTreeMap::new(),
             address: None,
             coordinator: None,
             is_new: false,
@@ -69,6 +72,13 @@ impl WireTransport {
     #[must_use]
     pub fn named(self, client_id: String) -> Self {
         Self { client_id, ..self }
+    }
+
+    /// `topic` counts as having no more partitions than `by`, its changelog.
+    #[must_use]
+    pub fn limited(mut self, topic: &str, by: &str) -> Self {
+        self.limits.insert(topic.to_owned(), by.to_owned());
+        self
     }
 
     async fn open(&mut self, address: &str) -> Result<Connection, ClientError> {
@@ -172,11 +182,16 @@ impl WireTransport {
     }
 
     async fn partitions(&mut self, topics: BTreeSet<String>) -> Result<GroupReply, ClientError> {
-        let mut partitions = BTreeMap::new();
-        for topic in topics {
-            let count = self.admin.partitions(&topic).await?.unwrap_or(0);
-            partitions.insert(topic, count);
-        }
+        let limits = self.limits.iter().filter(|(topic, _)| topics.contains(*topic));
+        let limits: BTreeMap<String, String> =
+            limits.map(|(topic, by)| (topic.clone(), by.clone())).collect();
+        let asked = topics.iter().chain(limits.values()).cloned().collect();
+        let counts = self.admin.counts(&asked).await?;
+        let count = |topic: &String| match limits.get(topic) {
+            None => counts[topic],
+            Some(by) => counts[topic].and_then(|count| Ok(count.min(counts[by]?))),
+        };
+        let partitions = topics.iter().map(|topic| (topic.clone(), count(topic))).collect();
         Ok(GroupReply::Partitions { partitions })
     }
 }

@@ -7,11 +7,13 @@ mod connection;
 mod consumer_protocol;
 mod error;
 mod group;
+mod growth;
 mod security;
 mod tail;
 mod topics;
 mod transactions;
 
+pub(crate) use self::admin::UNKNOWN_TOPIC_OR_PARTITION;
 pub use self::admin::{Admin, CommittedOffset, Isolation, NewTopic, OffsetAt};
 pub use self::connection::Connection;
 pub use self::error::{ClientError, error_name};

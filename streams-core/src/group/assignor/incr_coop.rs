@@ -76,19 +76,24 @@ pub(super) struct Plan<'m> {
 }
 
 pub(super) fn plan<'m>(
+    generation: i32,
     members: &'m BTreeMap<String, Subscription>,
     topics: &'m BTreeMap<String, i32>,
     settings: &PlanSettings,
 ) -> Plan<'m> {
-    let mut model = Model::new(members, topics, true);
+    let mut model = Model::new(generation, members, topics, true);
     let metas: Vec<MemberMeta> = members.iter().map(|(id, member)| meta(id, member)).collect();
     // A release holds for one generation: a static member that is late may have had the partition
     // again since it said so.
-    let newest = members.values().map(|member| member.generation).max();
+    let generations = members.values().map(|member| member.generation);
+    let newest = generations.filter(|claimed| *claimed < generation).max();
     for (member, (said, meta)) in members.values().zip(&metas).enumerate() {
         if Some(said.generation) == newest {
             model.release(member, &meta.released);
         }
+    }
+    if settings.withholds_unclaimed {
+        model.withhold_unclaimed();
     }
     let active: Vec<bool> = metas.iter().map(|m| m.status == MemberStatus::Active).collect();
     let owners: Vec<Option<usize>> = (0..model.units()).map(|unit| model.owner(unit)).collect();
@@ -431,7 +436,7 @@ pub(super) fn reason(plan: &Plan<'_>, unit: usize, claim: Claim) -> Option<MoveR
     let mut moves = plan.moves.iter().filter(|one| one.is_ready).chain(&plan.handed_over);
     let given_up = moves.find(|one| one.unit == unit);
     match (claim, home) {
-        (Claim::Conflict, _) => Some(MoveReason::Conflict),
+        (Claim::Conflict | Claim::Unknown, _) => Some(MoveReason::Conflict),
         (Claim::Nobody, None) => None,
         (Claim::Nobody, Some(home)) => {
             let is_warm = plan.copy(unit, home).is_some_and(|copy| copy.is_ready);

@@ -85,6 +85,8 @@ pub struct PlanSettings {
     pub active_transitions: usize,
     /// How many warm copies are kept of each partition.
     pub standby_replicas: usize,
+    /// Assigns nothing that no member claims: a member whose claims can't be read may have it.
+    pub withholds_unclaimed: bool,
 }
 
 /// What one member gets.
@@ -105,7 +107,8 @@ pub struct Plan {
     pub view: GroupView,
 }
 
-/// Shares the partitions of `topics` out among `members`, for `generation`.
+/// Shares the partitions of `topics` out among `members`, for `generation`. A claim of this
+/// generation or a later one is a lie, and loses to each other claim.
 pub fn plan(
     assignor: Assignor,
     generation: i32,
@@ -115,10 +118,10 @@ pub fn plan(
 ) -> Plan {
     let assigned = match assignor {
         Assignor::IncrCoop => {
-            let plan = incr_coop::plan(members, topics, settings);
+            let plan = incr_coop::plan(generation, members, topics, settings);
             return publish::publish(&plan, generation, members);
         }
-        Assignor::CooperativeSticky => sticky::assign(members, topics),
+        Assignor::CooperativeSticky => sticky::assign(generation, members, topics, settings),
         Assignor::Range => range::assign(members, topics),
         Assignor::RoundRobin => round_robin::assign(members, topics),
     };

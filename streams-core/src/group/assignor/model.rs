@@ -18,6 +18,8 @@ pub(super) enum Claim {
     Released(usize),
     /// Two members of the same generation: both must give it up.
     Conflict,
+    /// Nobody, as far as the claims can be read: it is nobody's in this generation.
+    Unknown,
 }
 
 impl Claim {
@@ -25,7 +27,7 @@ impl Claim {
     pub(super) const fn member(self) -> Option<usize> {
         match self {
             Self::Member(member) | Self::Released(member) => Some(member),
-            Self::Nobody | Self::Conflict => None,
+            Self::Nobody | Self::Conflict | Self::Unknown => None,
         }
     }
 
@@ -77,6 +79,7 @@ pub(super) struct Model<'m> {
 impl<'m> Model<'m> {
     /// The group's model; with `together`, co-partitioned topics are one unit.
     pub(super) fn new(
+        generation: i32,
         members: &'m BTreeMap<String, Subscription>,
         topics: &'m BTreeMap<String, i32>,
         together: bool,
@@ -97,7 +100,7 @@ impl<'m> Model<'m> {
             model.topics.push(Topic { name, partitions, first, class: 0 });
         }
         model.classify(members, together);
-        model.claim(members);
+        model.claim(generation, members);
         model
     }
 
@@ -126,18 +129,22 @@ impl<'m> Model<'m> {
 
     /// A claim from an earlier generation loses. One that nobody else makes counts whatever its
     /// generation: the member did not hear of the last one, and nobody else was given it.
-    fn claim(&mut self, members: &BTreeMap<String, Subscription>) {
+    ///
+    /// Who claims a generation that has not begun is not believed: it would take what it likes.
+    fn claim(&mut self, generation: i32, members: &BTreeMap<String, Subscription>) {
         let mut generations = vec![i32::MIN; self.claims.len()];
         for (member, subscription) in members.values().enumerate() {
+            let claimed = subscription.generation;
+            let claimed = if claimed < generation { claimed } else { i32::MIN };
             for (topic, partition) in &subscription.owned {
                 let Some(part) = self.part(topic, *partition) else {
                     continue;
                 };
                 let held = &mut generations[part];
-                if self.claims[part] == Claim::Nobody || *held < subscription.generation {
+                if self.claims[part] == Claim::Nobody || *held < claimed {
                     self.claims[part] = Claim::Member(member);
-                    *held = subscription.generation;
-                } else if *held == subscription.generation {
+                    *held = claimed;
+                } else if *held == claimed {
                     self.claims[part] = Claim::Conflict;
                 }
             }
@@ -152,6 +159,13 @@ impl<'m> Model<'m> {
             {
                 self.claims[part] = Claim::Released(member);
             }
+        }
+    }
+
+    /// What nobody claims may belong to a member that can't be read.
+    pub(super) fn withhold_unclaimed(&mut self) {
+        for claim in self.claims.iter_mut().filter(|claim| **claim == Claim::Nobody) {
+            *claim = Claim::Unknown;
         }
     }
 

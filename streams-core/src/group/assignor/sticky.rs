@@ -8,15 +8,20 @@ use std::collections::BTreeMap;
 
 use super::balance::{self, Counts, Start};
 use super::model::Model;
-use super::{Subscription, zip_ids};
+use super::{PlanSettings, Subscription, zip_ids};
 use crate::group::Partitions;
 
 /// Assigns what can be assigned in this generation.
 pub(super) fn assign(
+    generation: i32,
     members: &BTreeMap<String, Subscription>,
     topics: &BTreeMap<String, i32>,
+    settings: &PlanSettings,
 ) -> BTreeMap<String, Partitions> {
-    let model = Model::new(members, topics, false);
+    let mut model = Model::new(generation, members, topics, false);
+    if settings.withholds_unclaimed {
+        model.withhold_unclaimed();
+    }
     let active = vec![true; model.members()];
     let mut counts: Counts = vec![vec![0; model.members()]; model.classes.len()];
     let mut homeless = vec![0; model.classes.len()];

@@ -80,7 +80,8 @@ struct Case {
     settings: PlanSettings,
 }
 
-const ONE: PlanSettings = PlanSettings { active_transitions: 1, standby_replicas: 0 };
+const ONE: PlanSettings =
+    PlanSettings { active_transitions: 1, standby_replicas: 0, withholds_unclaimed: false };
 
 impl Case {
     const fn incr_coop(topics: &'static [(&'static str, i32)]) -> Self {
@@ -382,4 +383,20 @@ fn cooperative_sticky_keeps_and_balances() {
         .check("a: 0 1 | b:", "a: 0 1 | b: 2 3")
         .check("a: 0 3 | b: 1", "a: 0 3 | b: 1 2")
         .check("a #1: 0 1 | b #2: 1 2", "a: 0 3 | b: 1 2");
+}
+
+/// It would take what it likes from members that have it.
+#[test]
+fn u9_a_claim_of_a_generation_that_has_not_begun_loses() {
+    for topics in [&[("t", 4)][..], &[("t", 2), ("u", 2)]] {
+        for generation in [5, 6, i32::MAX] {
+            let members = format!("a #4: 0 1 | x #{generation}: 0 1");
+            let sticky = Case::of(Assignor::CooperativeSticky, topics);
+            for case in [Case::incr_coop(topics), sticky] {
+                let plan = case.plan(&members);
+                let owned = &plan.assignments["a"].partitions;
+                assert!(owned.contains(&partition("0")) && owned.contains(&partition("1")));
+            }
+        }
+    }
 }

@@ -133,7 +133,7 @@ impl Coordinator {
         match request {
             GroupRequest::FindCoordinator { .. } => self.reply(call, GroupReply::Coordinator),
             GroupRequest::Partitions { topics } => {
-                let partitions = topics.into_iter().map(|t| (t, self.partitions)).collect();
+                let partitions = topics.into_iter().map(|t| (t, Ok(self.partitions))).collect();
                 self.reply(call, GroupReply::Partitions { partitions });
             }
             GroupRequest::Join(join) => self.join(now, call, *join),

@@ -160,7 +160,11 @@ fn round(ready: &[i32], a: &[i32], b: &[i32], transitions: &[i32]) -> Round {
         assignor: Assignor::IncrCoop,
         generation: 2,
         partitions: 4,
-        settings: PlanSettings { active_transitions: 1, standby_replicas: 0 },
+        settings: PlanSettings {
+            active_transitions: 1,
+            standby_replicas: 0,
+            withholds_unclaimed: false,
+        },
         has_late: false,
         members: BTreeMap::from([
             ("a".to_owned(), member(parts(&[0, 1, 2, 3]), parts(&[]))),

@@ -171,6 +171,7 @@ impl World {
         let settings = PlanSettings {
             active_transitions: 1 + random.index(3),
             standby_replicas: random.index(6).saturating_sub(3),
+            withholds_unclaimed: false,
         };
         let bases = [Assignor::CooperativeSticky, Assignor::Range, Assignor::RoundRobin];
         let base = bases.get(random.index(9)).copied();

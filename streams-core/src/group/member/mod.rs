@@ -40,21 +40,23 @@
 mod assignment;
 mod confirm;
 mod copies;
+mod counting;
 mod errors;
 mod missed;
 mod pace;
 mod release;
 mod subscription;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::confirm::Confirmations;
 use self::copies::Copies;
+use self::counting::Counts;
 use self::errors::{Action, action};
 use self::pace::Pace;
-use super::assignor::{self, Assignment, Assignor, PlanSettings, Subscription};
+use super::assignor::{Assignment, Assignor, Subscription};
 use super::user_data::MemberMeta;
 use super::view::{GroupView, MemberStatus};
 use super::{Generation, GroupConfig, GroupEvent, GroupReply, GroupRequest, Partitions};
@@ -95,6 +97,9 @@ enum State {
     /// The leader asks how many partitions there are.
     Counting {
         members: BTreeMap<String, Subscription>,
+        /// Members whose subscription can't be read.
+        unreadable: BTreeSet<String>,
+        from: Instant,
         asked: bool,
     },
     Syncing {
@@ -145,6 +150,7 @@ pub struct Member {
     /// Ours that stand still, and can be anybody's in the generation of the JoinGroup that says so.
     released: Partitions,
     copies: Copies,
+    counts: Counts,
     /// What we said of ourselves in the last JoinGroup.
     told: MemberMeta,
     /// Something was given up since.
@@ -171,6 +177,7 @@ impl Member {
     pub fn new(now: Instant, config: GroupConfig) -> Self {
         let random = config.seed | 1;
         let pace = Pace::new(now, config.heartbeat_interval);
+        let counts = Counts::new(&config);
         Self {
             config,
             state: State::Unjoined { from: now, resume: false },
@@ -187,6 +194,7 @@ impl Member {
             outgoing: Partitions::new(),
             released: Partitions::new(),
             copies: Copies::default(),
+            counts,
             told: MemberMeta::default(),
             gave_up: false,
             left_at_ms: None,
@@ -222,9 +230,10 @@ impl Member {
             }
             State::Rejoin { from } if now >= *from => self.rejoin(now),
             State::Holding { until } if now >= *until => Some(self.join(now, true)),
-            State::Counting { members, asked } if !*asked => {
+            State::Counting { members, from, asked, .. } if !*asked && now >= *from => {
                 *asked = true;
-                let topics = members.values().flat_map(|m| m.topics.iter().cloned()).collect();
+                let topics = members.values().flat_map(|m| &m.topics).chain(&self.config.topics);
+                let topics = topics.cloned().collect();
                 Some(GroupRequest::Partitions { topics })
             }
             State::Syncing { assignments, asked } if !*asked => {
@@ -308,7 +317,9 @@ impl Member {
     /// When to call [`Member::handle_timeout`] and [`Member::poll_request`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let request = match &self.state {
-            State::Unjoined { from, .. } | State::Rejoin { from } => Some(*from),
+            State::Unjoined { from, .. }
+            | State::Rejoin { from }
+            | State::Counting { from, asked: false, .. } => Some(*from),
             State::Stable { heartbeat_at, asked: false, .. } => {
                 let news_at = match self.rejoin_at {
                     Some(at) => Some(at).filter(|_| !self.must_give_up_first()),
@@ -440,13 +451,13 @@ impl Member {
                 members,
             }) => {
                 self.contact(now);
-                self.joined(generation, member_id, leader, &protocol, members);
+                self.joined(now, generation, member_id, leader, &protocol, members);
                 self.confirmed();
             }
             Ok(GroupReply::Joined { code, member_id, .. }) => {
                 self.refused(now, code, Some(member_id));
             }
-            Ok(GroupReply::Partitions { partitions }) => self.counted(&partitions),
+            Ok(GroupReply::Partitions { partitions }) => self.counted(now, &partitions),
             Ok(GroupReply::Synced { code: 0, assignment }) => {
                 self.confirmed();
                 self.synced(now, assignment);
@@ -574,6 +585,7 @@ impl Member {
 
     fn joined(
         &mut self,
+        now: Instant,
         generation_id: i32,
         member_id: String,
         leader: bool,
@@ -607,34 +619,23 @@ impl Member {
         self.events.extend(self.generation.clone().map(begun));
         self.member_id = member_id;
         self.planned = None;
+        self.counts.is_leader = leader;
         if !leader {
             self.state = State::Syncing { assignments: BTreeMap::new(), asked: false };
             return;
         }
         let mut readable = BTreeMap::new();
+        let mut unreadable = BTreeSet::new();
         for (id, subscription) in members {
             match subscription {
                 Ok(subscription) => drop(readable.insert(id, subscription)),
-                Err(reason) => tracing::warn!(member = id, reason, "unreadable subscription"),
+                Err(reason) => {
+                    tracing::warn!(member = id, reason, "unreadable subscription: no partitions");
+                    unreadable.insert(id);
+                }
             }
         }
-        self.state = State::Counting { members: readable, asked: false };
-    }
-
-    fn counted(&mut self, partitions: &BTreeMap<String, i32>) {
-        let (State::Counting { members, .. }, Some(assignor), Some(generation)) =
-            (&self.state, self.assignor, &self.generation)
-        else {
-            return;
-        };
-        let settings = PlanSettings {
-            active_transitions: self.config.active_transitions,
-            standby_replicas: self.config.standby_replicas,
-        };
-        let id = generation.generation_id;
-        let plan = assignor::plan(assignor, id, members, partitions, &settings);
-        self.planned = Some(plan.view);
-        self.state = State::Syncing { assignments: plan.assignments, asked: false };
+        self.state = State::Counting { members: readable, unreadable, from: now, asked: false };
     }
 
     fn refused(&mut self, now: Instant, code: i16, member_id: Option<String>) {
@@ -695,6 +696,12 @@ impl Member {
                 State::Stable { heartbeat_at: from, asked: false, held: held.take() }
             }
             State::Finding { resume } => State::Unjoined { from, resume: *resume },
+            State::Counting { members, unreadable, .. } => State::Counting {
+                members: std::mem::take(members),
+                unreadable: std::mem::take(unreadable),
+                from,
+                asked: false,
+            },
             _ => State::Rejoin { from },
         };
     }
