@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use streams_broker::{Broker, Fault};
 
@@ -75,6 +75,23 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
     let results = runtime.block_on(admin.delete_topics(&[topic], &options))?;
     for result in results {
         result.map_err(|(name, code)| anyhow!("deleting topic {name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Grows a topic at `bootstrap` to so many partitions.
+///
+/// # Errors
+/// If it can't be grown.
+pub fn grow_topic(bootstrap: &str, topic: &str, partitions: usize) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let grown = NewPartitions::new(topic, partitions);
+    let results = runtime.block_on(admin.create_partitions(&[grown], &options))?;
+    for result in results {
+        result.map_err(|(name, code)| anyhow!("growing topic {name}: {code}"))?;
     }
     Ok(())
 }

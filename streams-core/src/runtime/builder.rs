@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
+use super::control::{CHECK_MAX, CHECK_MIN, Growth};
 use super::instance::InstanceName;
 use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
 use super::policy::{
-    ChangelogMissing, CreateTopics, OffsetsMissing, OnUndecodable, OnUnreadable, StartFrom,
+    ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUndecodable, OnUnreadable,
+    StartFrom,
 };
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
@@ -59,6 +61,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) missing: PhantomData<fn() -> Missing>,
     pub(super) leave_timeout: Duration,
     pub(super) outage_timeout: Duration,
+    pub(super) growth: Growth,
     pub(super) callbacks: Callbacks,
 }
 
@@ -88,6 +91,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             missing: PhantomData,
             leave_timeout: LEAVE_TIMEOUT,
             outage_timeout: OUTAGE_TIMEOUT,
+            growth: Growth::default(),
             callbacks: Callbacks::default(),
         }
     }
@@ -123,6 +127,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             interjections: self.interjections,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
+            growth: self.growth,
             callbacks: self.callbacks,
             shared: self.shared,
             missing: PhantomData,
@@ -401,6 +406,22 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// What to do with partitions that are added to the source's topic; by default nothing reads
+    /// them. All members should agree: the changelog grows as soon as one of them wants it.
+    #[must_use]
+    pub const fn new_partitions(mut self, policy: NewPartitions) -> Self {
+        self.growth.policy = policy;
+        self
+    }
+
+    /// How often the number of partitions is looked at; by default once a minute. New ones are
+    /// refused, or used, within twice this time.
+    #[must_use]
+    pub const fn partition_check(mut self, every: Duration) -> Self {
+        self.growth.every = every;
+        self
+    }
+
     /// Adds an interjection whose interval is known only now. GKES: `ScheduleInterjection`.
     #[must_use]
     pub fn interjection(mut self, interjection: Interjection<A::Store, A::Shared>) -> Self {
@@ -462,6 +483,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let outage = OUTAGE_TIMEOUT_MIN..=OUTAGE_TIMEOUT_MAX;
         ConfigError::check_duration("outage_timeout", self.outage_timeout, outage)?;
         self.group.outage_timeout = self.outage_timeout;
+        ConfigError::check_duration("partition_check", self.growth.every, CHECK_MIN..=CHECK_MAX)?;
         self.group.topics = vec![self.topic.clone()];
         self.group.seed = RandomState::new().hash_one(std::process::id());
         self.group.check()?;

@@ -2,6 +2,7 @@
 
 mod copies;
 mod ending;
+mod growth;
 mod hold;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use self::ending::Signals;
+use self::growth::Counted;
+pub(crate) use self::growth::{CHECK_MAX, CHECK_MIN, Growth};
 use self::hold::Hold;
 use super::copies::Copies;
 use super::error::SourceError;
@@ -21,7 +24,7 @@ use super::prepare::{PrepareSettings, changelog_ends, prepare};
 use super::running::{SharedState, SourceState, UserCommand};
 use super::takeover::client_id;
 use super::worker::{Assignment, FromWorker, ToWorker};
-use crate::client::wire::{Admin, Isolation, WireTransport};
+use crate::client::wire::{Admin, ClientError, Isolation, WireTransport};
 use crate::eos::TxnSeq;
 use crate::group::{
     Generation, GroupCommand, GroupConfig, GroupEvent, GroupView, Member, Partitions, run,
@@ -106,6 +109,8 @@ enum Done {
         hold: u64,
         ends: Result<ChangelogEnds, SourceError>,
     },
+    /// How many partitions source and changelog have, if a broker knows both.
+    Counted(Result<Option<Counted>, ClientError>),
     /// Where the changelog of a retired partition begins and ends.
     RetiredAt {
         number: i32,
@@ -148,6 +153,7 @@ pub(crate) struct Control {
     /// Given up after they stood still, each with the ends that its changelog had then.
     retiring: ChangelogEnds,
     keeps_standbys: bool,
+    growth: Growth,
     /// The workers' questions that the group has not answered yet: worker and number of each.
     confirming: BTreeMap<u64, (usize, u64)>,
     /// Ours that stand still, because the group may give them to others.
@@ -187,6 +193,7 @@ impl Control {
             hold: Hold::default(),
             retiring: ChangelogEnds::new(),
             keeps_standbys: false,
+            growth: Growth::default(),
             confirming: BTreeMap::new(),
             suspended: BTreeSet::new(),
             generation: -1,
@@ -208,8 +215,9 @@ impl Control {
         let (events, mut group_events) = unbounded_channel();
         self.keeps_standbys = group.standby_replicas > 0;
         let member = Member::new(std::time::Instant::now(), group.clone());
-        let transport =
-            WireTransport::new(&self.settings.endpoint).watched(self.settings.coordinator.clone());
+        let transport = WireTransport::new(&self.settings.endpoint)
+            .limited(&self.settings.source, &self.settings.changelog)
+            .watched(self.settings.coordinator.clone());
         let transport = match group.instance_id {
             Some(_) => transport,
             None => transport.named(client_id(&self.settings.take_over.instance)),
@@ -221,6 +229,9 @@ impl Control {
         let on_event = move |event| drop(events.send(event));
         tokio::spawn(run(member, transport, commands, on_event));
         let mut signals = Signals::default();
+        let every = self.growth.every;
+        let mut looks = tokio::time::interval_at(Instant::now() + every, every);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.phase != Phase::Ended {
             let stopping = self.stop_by.is_some();
             let deadline = self.stop_by.unwrap_or_else(|| Instant::now() + STOP_TIMEOUT);
@@ -229,6 +240,7 @@ impl Control {
                 Some(message) = from_workers.recv() => self.worker_says(message),
                 Some(done) = done.recv() => self.done(done),
                 Some(command) = user.recv() => self.user_command(command, &mut signals),
+                _ = looks.tick(), if self.goes_on() => self.look_for_partitions(),
                 () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
                 () = tokio::time::sleep_until(deadline), if stopping => self.time_is_over(),
             }
@@ -390,6 +402,7 @@ impl Control {
             Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
             Done::HoldEnds { hold, ends } => self.hold_ends(hold, ends),
             Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
+            Done::Counted(counted) => self.counted(counted),
         }
     }
 

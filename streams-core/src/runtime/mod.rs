@@ -29,7 +29,8 @@ pub use self::builder::SourceBuilder;
 pub use self::error::{EventPlace, SourceError};
 pub(crate) use self::history::CommittedWith;
 pub use self::policy::{
-    ChangelogMissing, CreateTopics, OffsetsMissing, OnUndecodable, OnUnreadable, StartFrom,
+    ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUndecodable, OnUnreadable,
+    StartFrom,
 };
 pub use self::problem::{TopicProblem, TopicRole};
 pub use self::producer::{EventProducer, SendEventError};

@@ -103,3 +103,21 @@ pub enum ChangelogMissing {
     /// state may begin empty, and remove the setting after one start.
     Accept,
 }
+
+/// What to do with partitions that are added to the source's topic.
+///
+/// With more partitions, keys go to other partitions than before. The state of such a key, and its
+/// events that are not processed yet, stay in the old one: its new events find an empty store, and
+/// may be processed before the old ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NewPartitions {
+    /// Leave them alone, and log an error that explains the choices, again and again. The source
+    /// continues with the partitions that it has, and nothing reads the new ones:
+    /// [`RunningSource::unused_partitions`](crate::RunningSource::unused_partitions).
+    #[default]
+    Refuse,
+    /// Use them: the changelog is grown to as many, and the group shares them out. Right for
+    /// sources without state, and where the order of a key's events does not matter.
+    Use,
+}

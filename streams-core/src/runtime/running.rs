@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,6 +34,8 @@ struct Shared {
     state: SourceState,
     active: BTreeSet<i32>,
     view: Option<GroupView>,
+    /// Partitions of the source that no member reads.
+    unused: Range<i32>,
     lags: BTreeMap<i32, i64>,
     batches_skipped: u64,
 }
@@ -58,6 +61,11 @@ impl SharedState {
 
     pub(crate) fn set_view(&self, view: GroupView) {
         self.with(|shared| shared.view = Some(view));
+    }
+
+    /// These partitions of the source no member reads.
+    pub(crate) fn unused(&self, partitions: Range<i32>) {
+        self.with(|shared| shared.unused = partitions);
     }
 
     /// So far behind is the warm copy; `None` if there is none any more.
@@ -115,7 +123,7 @@ impl<A: EventSource> RunningSource<A> {
         Self { partitions, commands, thread: Some(thread), state, workers }
     }
 
-    /// The number of partitions of the source topic.
+    /// The number of partitions that the source's topic had at the start.
     pub const fn partitions(&self) -> i32 {
         self.partitions
     }
@@ -134,6 +142,12 @@ impl<A: EventSource> RunningSource<A> {
     /// what is on its way from one to another; `None` before the first generation.
     pub fn group_view(&self) -> Option<GroupView> {
         self.state.with(|shared| shared.view.clone())
+    }
+
+    /// The partitions that were added to the source's topic while it ran, and that no member reads:
+    /// [`NewPartitions::Refuse`](super::NewPartitions::Refuse).
+    pub fn unused_partitions(&self) -> Range<i32> {
+        self.state.with(|shared| shared.unused.clone())
     }
 
     /// The warm copies that are kept here, each with the number of changelog offsets that it is

@@ -1,6 +1,7 @@
 //! The start of a source: its topics, its threads, its clients.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use super::builder::SourceBuilder;
@@ -44,12 +45,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let (user, commands) = tokio::sync::mpsc::unbounded_channel();
         let state = SharedState::default();
         let coordinator = CoordinatorWatch::default();
+        let at_start = Arc::new(AtomicI32::new(i32::MAX));
         let mut mailboxes = Vec::new();
         let mut workers = Vec::new();
         for index in 0..settings.workers {
             let (mailbox, inbox) = Mailbox::new();
             mailboxes.push(mailbox.clone());
-            let parts = settings.worker(index, reports.clone(), &mailbox, &coordinator);
+            let parts = settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
             workers.push((parts, mailbox, inbox));
         }
         let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
@@ -61,15 +63,20 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 runtime.block_on(async move {
                     match settings.prepare_topics().await {
                         Ok(topics) => {
+                            let partitions = topics.partitions;
+                            at_start.store(partitions, Ordering::Relaxed);
                             let threads = start_workers::<A>(workers, topics)?;
-                            let _ = ready.send(Ok(topics.partitions));
+                            let _ = ready.send(Ok(partitions));
                             let control = Control::new(
                                 &settings.prepare_settings(coordinator, topics),
                                 settings.leave_timeout,
                                 handles,
                                 shared,
-                            );
-                            let ended = control.run(&settings.group, from_workers, commands).await;
+                            )
+                            .watching(settings.growth);
+                            let mut group = settings.group.clone();
+                            group.partitions = [(settings.topic.clone(), partitions)].into();
+                            let ended = control.run(&group, from_workers, commands).await;
                             for thread in threads {
                                 let _ = thread.join();
                             }
@@ -101,6 +108,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         reports: tokio::sync::mpsc::UnboundedSender<FromWorker>,
         mailbox: &Mailbox<ToWorker<A::Store, RdTxnProducer>>,
         coordinator: &CoordinatorWatch,
+        at_start: &Arc<AtomicI32>,
     ) -> WorkerParts<A, RdTxnProducer, RdFetcher> {
         let instance = self.instance_name();
         let (cluster, group) = (self.cluster.clone(), self.group.group_id.clone());
@@ -112,9 +120,11 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             RdTxnProducer::new(&cluster, &id, timeout, coordinator.clone(), queue_bytes)
         };
         let (cluster, waker) = (self.cluster.clone(), mailbox.waker().clone());
+        let at_start = Arc::clone(at_start);
         let make_fetcher = move |reads| {
             let waker = waker.clone();
-            RdFetcher::new(&cluster, &group, reads, move || waker.wake())
+            let fetcher = RdFetcher::new(&cluster, &group, reads, move || waker.wake())?;
+            Ok(fetcher.grown_from(Arc::clone(&at_start)))
         };
         // The control thread may be gone before a worker's last word.
         let report = move |message| drop(reports.send(message));

@@ -3,7 +3,7 @@
 use super::builder::SourceBuilder;
 use super::error::SourceError;
 use super::history::{ChangelogTag, CommittedWith};
-use super::policy::{ChangelogMissing, CreateTopics, OnUndecodable};
+use super::policy::{ChangelogMissing, CreateTopics, NewPartitions, OnUndecodable};
 use super::problem::{TopicProblem, TopicRole};
 use crate::client::wire::{Admin, ClientError, NewTopic, TopicDescription};
 use crate::eos::is_ours;
@@ -44,11 +44,17 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
             None => missing.push(MissingTopic { role: TopicRole::Source, name: &self.topic }),
             Some(source) => problems.extend(self.configured(source)),
         }
+        let mut grows_to = None;
         let found = admin.topic(&changelog).await?;
         match found {
             None => missing.push(MissingTopic { role: TopicRole::Changelog, name: &changelog }),
             Some(found) => {
-                problems.extend(partitions.and_then(|count| self.counts(count, found)));
+                grows_to = source.map(|source| source.partitions).filter(|count| {
+                    self.growth.policy == NewPartitions::Use && *count > found.partitions
+                });
+                if grows_to.is_none() {
+                    problems.extend(partitions.and_then(|count| self.counts(count, found)));
+                }
                 problems.extend(cleanup_policy(&mut admin, &changelog).await?);
             }
         }
@@ -81,7 +87,13 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
             None => self.created(&mut admin, &changelog).await?,
         };
         let changelog = found.id.map(ChangelogTag::of);
-        Ok(Topics { partitions: found.partitions, changelog })
+        let Some(partitions) = grows_to else {
+            return Ok(Topics { partitions: found.partitions, changelog });
+        };
+        let (topic, from) = (self.changelog_name(), found.partitions);
+        admin.grow_topic(&topic, partitions).await?;
+        tracing::warn!(topic, from, to = partitions, "the source has grown: so has its changelog");
+        Ok(Topics { partitions, changelog })
     }
 
     /// The topics that handlers forward to. A source that may create topics creates no dead-letter

@@ -3,6 +3,8 @@
 
 mod app;
 mod callbacks;
+mod growth;
 mod leaving;
+mod racks;
 mod takeover;
 mod warm_failed;

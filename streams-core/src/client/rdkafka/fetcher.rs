@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
@@ -41,9 +41,14 @@ pub struct RdFetcher {
     connected: Arc<AtomicBool>,
     /// Assigned, and to be given to librdkafka once it is connected.
     waiting: BTreeMap<TopicPartition, i64>,
+    /// How many partitions the topics had when the source started.
+    at_start: Arc<AtomicI32>,
     /// The topic of the last record: the next one's most likely.
     topic: Arc<str>,
 }
+
+/// How long a topic that has grown is asked for.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The properties of a fetcher.
 pub(super) fn fetcher_config(
@@ -112,8 +117,16 @@ impl RdFetcher {
             buffer: BytesMut::new(),
             assigned: BTreeSet::new(),
             paused: BTreeSet::new(),
+            at_start: Arc::new(AtomicI32::new(i32::MAX)),
             topic: Arc::from(""),
         })
+    }
+
+    /// Partitions from this number on were added at run time: librdkafka, which looks for them only
+    /// every five minutes, is told to look before it gets one.
+    #[must_use]
+    pub fn grown_from(self, at_start: Arc<AtomicI32>) -> Self {
+        Self { at_start, ..self }
     }
 
     /// Waits for a connection that lasts, on a thread of its own.
@@ -157,6 +170,10 @@ impl RdFetcher {
 
     fn assign_now(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), FetchError> {
         let failed = |error: KafkaError| FetchError { message: format!("{partition}: {error}") };
+        if partition.partition() >= self.at_start.load(Ordering::Relaxed) {
+            // If it does not answer, librdkafka reports the partition as unknown.
+            let _ = self.consumer.fetch_metadata(Some(partition.topic()), METADATA_TIMEOUT);
+        }
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(partition.topic(), partition.partition(), Offset::Offset(offset))
             .map_err(failed)?;

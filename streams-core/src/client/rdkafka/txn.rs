@@ -43,6 +43,9 @@ pub struct RdTxnProducer {
     producer: Arc<BaseProducer<Context>>,
 }
 
+/// How long a topic that may have grown is asked for.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The properties of a transactional producer.
 pub(super) fn producer_config(
     cluster: &ClusterConfig,
@@ -273,7 +276,15 @@ impl TxnProducer for RdTxnProducer {
         record.payload = output.value;
         record.timestamp = output.timestamp_ms;
         record.headers = headers(&output);
-        match self.producer.send(record) {
+        let mut sent = self.producer.send(record);
+        if let Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), record)) =
+            sent
+        {
+            // The topic may have grown: librdkafka looks only every five minutes.
+            let _ = self.producer.client().fetch_metadata(Some(output.topic), METADATA_TIMEOUT);
+            sent = self.producer.send(record);
+        }
+        match sent {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(SendError::Full)
