@@ -413,6 +413,10 @@ impl Pool {
         if self.resume_at.is_some_and(|at| at <= now) {
             self.resume_at = None;
         }
+        if let Some(txn) = self.txns.back_mut() {
+            let since = txn.pinned_since.unwrap_or(now);
+            txn.pinned_since = (txn.pinned > 0).then_some(since);
+        }
         self.expire_pinned(now);
         self.retry_inits(now);
         match self.mode {
@@ -449,11 +453,11 @@ impl Pool {
         delay.into_iter().chain(self.resume_at).chain(self.init_by).chain(retry).min()
     }
 
-    /// When the broker may abort the transaction that waits for a completer: it counts from the
-    /// first output, which is later than the first event.
+    /// When the transaction that waits for a completer has waited for too long. The time of the
+    /// handlers does not count: a handler that blocks is not the fault of the event that waits.
     fn pinned_until(&self) -> Option<Instant> {
-        let txn = self.txns.back().filter(|txn| txn.state == TxnState::Open && txn.pinned > 0)?;
-        Some(txn.opened_at + self.config.transaction_timeout)
+        let txn = self.txns.back().filter(|txn| txn.state == TxnState::Open)?;
+        Some(txn.pinned_since? + self.config.transaction_timeout)
     }
 
     /// Whether nothing is in flight or waiting to be.

@@ -99,6 +99,8 @@ pub struct Transaction {
     pub(super) pinned: usize,
     pub(super) touched: BTreeMap<PartitionId, Touched>,
     pub(super) committing_since: Option<Instant>,
+    /// Since when some incomplete event has pinned it, without a pause.
+    pub(super) pinned_since: Option<Instant>,
     /// Why nobody knows whether its commit happened, if that is so.
     pub(super) indefinite_cause: Cause,
 }
@@ -117,6 +119,7 @@ impl Transaction {
             pinned: 0,
             touched: BTreeMap::new(),
             committing_since: None,
+            pinned_since: None,
             indefinite_cause: Cause::Transaction,
         }
     }

@@ -9,6 +9,7 @@ mod faults;
 mod group;
 mod leave;
 mod migration;
+mod outlived;
 mod running_totals;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_leave_timeout_ends_a_drain", Needs::Nothing, leave::leave_timeout),
     ("s3_each_codec_of_kafka_is_read_and_written", Needs::Nothing, codecs::each),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
+    ("c1_a_transaction_that_the_broker_times_out_is_replayed", Needs::Nothing, outlived::replayed),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
     ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
     ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),

@@ -237,6 +237,21 @@ fn c1_a_pinned_transaction_is_aborted_before_the_broker_does_it() {
     assert_eq!(pool.poll_timeout(), None);
 }
 
+/// The broker counts from the first output, which comes after the first handler.
+#[test]
+fn c1_the_time_of_handlers_is_not_held_against_an_event_that_waits() {
+    let (mut pool, begun) = pool();
+    event(&mut pool, begun, 0, 1, true);
+    event(&mut pool, begun, 1, 1, false);
+    // A handler has blocked for this long.
+    let now = begun + EosConfig::default().transaction_timeout;
+    pool.advance(now, false);
+    assert!(!commands(&mut pool).contains(&Command::TimedOut { txn: TxnSeq(0) }));
+    assert_eq!(pool.poll_timeout(), Some(now + EosConfig::default().transaction_timeout));
+    pool.advance(now + EosConfig::default().transaction_timeout, false);
+    assert!(commands(&mut pool).contains(&Command::TimedOut { txn: TxnSeq(0) }));
+}
+
 /// In a steady stream of incomplete events some event pins the transaction at any time.
 #[test]
 fn c1_a_pinned_transaction_takes_no_events_after_half_of_its_time() {
