@@ -7,8 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use streams_broker::{ApiKey, Broker, Fault, FaultKind};
+use streams_core::client::rdkafka::RdTxnProducer;
+use streams_core::client::{ClusterConfig, CoordinatorWatch, TxnProducer};
 use streams_core::eos::EosConfig;
+use streams_core::error::{Cause, Disposition};
 use streams_core::prelude::*;
+use streams_core::record::Outputs;
 use streams_core::{EventProducer, RunningSource, SourceBuilder};
 use streams_tests::oracle::read_committed;
 
@@ -90,6 +94,7 @@ mod counts {
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const UNKNOWN_SERVER_ERROR: i16 = -1;
+const NOT_ENOUGH_REPLICAS: i16 = 19;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
@@ -240,6 +245,31 @@ fn c3_a_running_source_puts_up_with_a_missing_permission_for_a_while() {
     assert_eq!(world.outputs(2), counted(2));
     source.stop();
     source.wait().unwrap();
+}
+
+/// The leader has too few replicas for as long as the flush waits.
+#[test]
+fn a_flush_names_the_topics_that_are_not_acknowledged() {
+    let broker = Broker::builder().topic("output", 1).topic("changes", 1).start().unwrap();
+    let cluster = ClusterConfig { bootstrap: broker.bootstrap(), ..ClusterConfig::default() };
+    let watch = CoordinatorWatch::default();
+    let producer = RdTxnProducer::new(&cluster, "id", PATIENCE, watch, 1 << 20).unwrap();
+    producer.init(PATIENCE).unwrap();
+    producer.begin().unwrap();
+    let kind = FaultKind::Error(NOT_ENOUGH_REPLICAS);
+    broker.inject(Fault { api: ApiKey::Produce, skip: 0, times: u32::MAX, kind });
+    let mut outputs = Outputs::default();
+    for topic in ["output", "changes", "output"] {
+        outputs.record(topic).finish();
+    }
+    outputs.iter().for_each(|output| producer.send(output).unwrap());
+    let error = producer.flush(Duration::from_secs(1)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("3 records for `changes`, `output` not acknowledged within 1s"),
+        "{text}"
+    );
+    assert_eq!((error.disposition, error.cause), (Disposition::Recover, Cause::Outage));
 }
 
 /// The broker aborts transactions after a second.

@@ -14,17 +14,20 @@ use super::running_totals::{Setting, rate};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
+const UNKNOWN_SERVER_ERROR: i16 = -1;
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const NOT_COORDINATOR: i16 = 16;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_TXN_STATE: i16 = 48;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
+const PRODUCER_FENCED: i16 = 90;
 
 /// Produce, offsets, commit: refused in a way that is retried, refused in a way that aborts, done
-/// with the reply lost.
-const FAULTS: [(ApiKey, FaultKind); 13] = [
+/// with the reply lost, done and answered with an error.
+const FAULTS: [(ApiKey, FaultKind); 17] = [
     (ApiKey::Produce, FaultKind::Error(NOT_ENOUGH_REPLICAS)),
     (ApiKey::Produce, FaultKind::Error(OUT_OF_ORDER_SEQUENCE_NUMBER)),
     (ApiKey::Produce, FaultKind::LoseReply),
@@ -38,6 +41,10 @@ const FAULTS: [(ApiKey, FaultKind); 13] = [
     (ApiKey::EndTxn, FaultKind::Error(INVALID_TXN_STATE)),
     (ApiKey::EndTxn, FaultKind::Error(CONCURRENT_TRANSACTIONS)),
     (ApiKey::EndTxn, FaultKind::LoseReply),
+    (ApiKey::EndTxn, FaultKind::DoneThenError(UNKNOWN_SERVER_ERROR)),
+    (ApiKey::EndTxn, FaultKind::DoneThenError(INVALID_PRODUCER_EPOCH)),
+    (ApiKey::EndTxn, FaultKind::DoneThenError(INVALID_TXN_STATE)),
+    (ApiKey::EndTxn, FaultKind::DoneThenError(PRODUCER_FENCED)),
 ];
 
 /// The requests of a transaction, by Kafka's numbers: Produce, AddPartitionsToTxn, AddOffsetsToTxn,
