@@ -11,6 +11,8 @@ mod driver;
 mod events;
 mod fence;
 #[cfg(test)]
+mod fence_tests;
+#[cfg(test)]
 mod hanging_tests;
 mod inbox;
 mod interjections;
