@@ -48,6 +48,7 @@ impl Member {
         };
         let Assignment { partitions, user_data } = assignment;
         let is_first = self.confirmed < 0;
+        self.patience.has_worked = true;
         self.counts.assigned(generation.generation_id);
         self.confirmed = generation.generation_id;
         let is_new = |p: &&(String, i32)| !self.owned.contains(*p) && !self.closing.contains(*p);

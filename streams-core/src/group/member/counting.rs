@@ -65,7 +65,9 @@ impl Member {
                 (Ok(count), known) => count.max(known.unwrap_or(0)),
                 (Err(code), known) => {
                     let name = error_name(code);
-                    if let Action::Fail(hint) = action(code) {
+                    if let Action::Denied(hint) = action(code)
+                        && !self.patience.has_worked
+                    {
                         return self.fail(&format!("{name}: {hint}: topic `{topic}`"));
                     }
                     tracing::warn!(topic, code, name, ?known, "no broker describes the topic now");

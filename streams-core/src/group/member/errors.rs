@@ -12,9 +12,9 @@
 //! | 14 | `COORDINATOR_LOAD_IN_PROGRESS` | the same request again: it reads the group's log |
 //! | 82 | `FENCED_INSTANCE_ID` | ends: another process has its instance id (KIP-345) |
 //! | 81 | `GROUP_MAX_SIZE_REACHED` | ends: the broker's `group.max.size` |
-//! | 30 | `GROUP_AUTHORIZATION_FAILED` | ends: READ on the group is missing |
-//! | 29 | `TOPIC_AUTHORIZATION_FAILED` | ends: DESCRIBE and READ on the topic are missing |
-//! | 31 | `CLUSTER_AUTHORIZATION_FAILED` | ends |
+//! | 30 | `GROUP_AUTHORIZATION_FAILED` | ends (`patience`): READ on the group is missing |
+//! | 29 | `TOPIC_AUTHORIZATION_FAILED` | ends (`patience`): DESCRIBE, READ on it are missing |
+//! | 31 | `CLUSTER_AUTHORIZATION_FAILED` | ends (`patience`) |
 //! | 23 | `INCONSISTENT_GROUP_PROTOCOL` | ends: no assignor that all members know |
 //! | 26 | `INVALID_SESSION_TIMEOUT` | ends: the broker's bounds don't allow it |
 //! | 24 | `INVALID_GROUP_ID` | ends |
@@ -25,7 +25,8 @@
 //! *Again* means: after a back-off of 20 ms that doubles up to 1 s, of which between half and all
 //! is waited, so that members that failed together don't come back together; a success ends it.
 //! All of it is bounded by the session: when the coordinator has not heard of the member for
-//! `session_timeout`, its partitions are `Lost`, whatever it was doing.
+//! `session_timeout`, its partitions are `Lost`, whatever it was doing. How long the member goes on
+//! asking is said in `patience`.
 
 /// What an error asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Action {
     TakeMemberId,
     FindCoordinator,
     Retry,
+    /// A permission is missing: it may be there again soon, if the member has worked before.
+    Denied(&'static str),
     Fail(&'static str),
 }
 
@@ -51,9 +54,9 @@ pub(super) const fn action(code: i16) -> Action {
         15 | 16 => Action::FindCoordinator,
         82 => Action::Fail("another process runs under the same instance id: give each its own"),
         81 => Action::Fail("the group is full: raise the broker's group.max.size"),
-        30 => Action::Fail("the group may not be joined: grant READ on it"),
-        29 => Action::Fail("the topic may not be described: grant DESCRIBE and READ on it"),
-        31 => Action::Fail("the cluster does not let this user in: grant it what is missing"),
+        30 => Action::Denied("the group may not be joined: grant READ on it"),
+        29 => Action::Denied("the topic may not be described: grant DESCRIBE and READ on it"),
+        31 => Action::Denied("the cluster does not let this user in: grant it what is missing"),
         23 => Action::Fail(
             "the group's other members use other assignors: is the group another application's? \
              To move from one assignor to another, offer both for a while",

@@ -44,6 +44,7 @@ mod counting;
 mod errors;
 mod missed;
 mod pace;
+mod patience;
 mod release;
 mod subscription;
 
@@ -56,6 +57,7 @@ use self::copies::Copies;
 use self::counting::Counts;
 use self::errors::{Action, action};
 use self::pace::Pace;
+use self::patience::Patience;
 use super::assignor::{Assignment, Assignor, Subscription};
 use super::user_data::MemberMeta;
 use super::view::{GroupView, MemberStatus};
@@ -121,7 +123,7 @@ enum State {
 }
 
 /// A member of a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     config: GroupConfig,
     state: State,
@@ -164,6 +166,7 @@ pub struct Member {
     /// The coordinator has said that a rebalance has begun.
     called: bool,
     pace: Pace,
+    patience: Patience,
     confirmations: Confirmations,
     asked_at: Instant,
     last_contact: Option<Instant>,
@@ -203,6 +206,7 @@ impl Member {
             rejoin_at: None,
             called: false,
             pace,
+            patience: Patience::new(now),
             confirmations: Confirmations::default(),
             asked_at: now,
             last_contact: None,
@@ -438,7 +442,9 @@ impl Member {
         match reply {
             Err(reason) => {
                 tracing::debug!(group = self.config.group_id, reason, "no reply");
-                self.find_coordinator(now);
+                if !self.has_waited_too_long(now, &reason) {
+                    self.find_coordinator(now);
+                }
             }
             Ok(GroupReply::Refused { code }) => self.refused(now, code, None),
             Ok(GroupReply::Coordinator) => self.found(now),
@@ -569,6 +575,7 @@ impl Member {
 
     fn contact(&mut self, at: Instant) {
         self.last_contact = Some(self.last_contact.map_or(at, |before| before.max(at)));
+        self.patience.answered(at);
         self.backoff = BACKOFF_MIN;
     }
 
@@ -642,6 +649,8 @@ impl Member {
         let name = crate::client::wire::error_name(code);
         tracing::debug!(group = self.config.group_id, code, name, "refused by the coordinator");
         match action(code) {
+            Action::FindCoordinator | Action::Retry if self.has_waited_too_long(now, &name) => {}
+            Action::Denied(hint) => self.access_refused(now, &name, hint),
             Action::Rejoin => {
                 self.confirmed();
                 self.join_again(now);
