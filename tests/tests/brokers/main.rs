@@ -59,6 +59,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
     ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
+    ("d3_a_changelog_that_was_lost_is_refused", Needs::Nothing, running_totals::changelog_lost),
 ];
 
 fn missing_kcat() -> Option<String> {

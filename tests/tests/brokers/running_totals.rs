@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use streams_tests::broker::TestBroker;
+use streams_tests::broker::{TestBroker, create_compacted_topics, create_topics, delete_topic};
 use streams_tests::oracle::{check_ticks, check_totals, read_committed};
 use streams_tests::process::{Program, example};
 use streams_tests::trial::runs_long_rounds;
@@ -200,6 +200,34 @@ pub(crate) fn partitions(broker: &TestBroker, prefix: &str) -> Result<()> {
     let said = program.stderr();
     ensure!(said.contains("has 8 partitions") && said.contains("has 3"), "it said: {said}");
     Ok(())
+}
+
+/// The program must not run, and must say why.
+fn refused(setting: &Setting, says: &str) -> Result<()> {
+    let mut program = setting.start("a")?;
+    let status = program.wait(PATIENCE)?;
+    let said = program.stderr();
+    ensure!(!status.success(), "it must not run: {said}");
+    ensure!(said.contains(says), "it said: {said}");
+    Ok(())
+}
+
+pub(crate) fn changelog_lost(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let setting = Setting::new(broker, prefix)?;
+    let workload = Workload { records: 100, ids: 10, rate: 0, seed: 5 };
+    let mut program = setting.start("a")?;
+    workload.send(&setting.bootstrap, &setting.topic("in"))?;
+    setting.check(&workload)?;
+    program.stop(PATIENCE)?;
+    let changelog = setting.topic("changelog");
+    delete_topic(&setting.bootstrap, &changelog)?;
+    refused(&setting, &format!("the changelog `{changelog}` does not exist, but group"))?;
+    create_topics(&setting.bootstrap, &[(&changelog, PARTITIONS)])?;
+    refused(&setting, "`cleanup.policy` `delete`")?;
+    delete_topic(&setting.bootstrap, &changelog)?;
+    create_compacted_topics(&setting.bootstrap, &[(&changelog, PARTITIONS)])?;
+    refused(&setting, "is not the topic that group")?;
+    setting.check(&workload)
 }
 
 pub(crate) fn undecodable(broker: &TestBroker, prefix: &str) -> Result<()> {
