@@ -103,8 +103,8 @@ pub use crate::handler::{
 };
 pub use crate::record::Record;
 pub use crate::runtime::{
-    ChangelogMissing, CreateTopics, EventProducer, IntoShared, NewPartitions, NothingMissing,
-    OffsetsMissing, OnUndecodable, OnUnreadable, RunningSource, SourceBuilder, SourceError,
-    SourceState, StartFrom, TopicProblem, TopicRole,
+    ChangelogMissing, CodePlace, CreateTopics, EventProducer, IntoShared, NewPartitions,
+    NothingMissing, OffsetsMissing, OnUndecodable, OnUnreadable, RunningSource, SourceBuilder,
+    SourceError, SourceState, Stall, StartFrom, TopicProblem, TopicRole, UserCode,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

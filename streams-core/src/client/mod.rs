@@ -101,21 +101,6 @@ pub trait TxnProducer: Send + Sync + 'static {
     fn abort(&self, timeout: Duration) -> Result<(), TxnError>;
 }
 
-/// What a [`Fetcher`] brings.
-#[derive(Debug)]
-pub enum Fetched {
-    /// A record.
-    Record(Record),
-    /// The partition's end was reached, as far as its transactions are decided.
-    EndOfPartition(i32),
-    /// Something is wrong; the client has logged it, and goes on trying.
-    Trouble(String),
-    /// The partition can't be read on.
-    Failed(FetchError),
-    /// A batch of records can't be read, and will never be.
-    Unreadable(UnreadableBatch),
-}
-
 /// What a [`Fetcher`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
@@ -153,6 +138,38 @@ pub trait Fetcher: Send + 'static {
     /// If the broker does not answer, or its batch has no header that can be read.
     fn batch_end(&mut self, partition: &TopicPartition, offset: i64) -> Result<i64, FetchError>;
 
+    /// The offset of the partition's record that is fetched next, if that is known: everything
+    /// before it was brought, or is hidden from readers.
+    fn position(&self, _partition: &TopicPartition) -> Option<i64> {
+        None
+    }
+
     /// What has been fetched, without waiting.
     fn poll(&mut self) -> Option<Fetched>;
+}
+
+/// What a [`Fetcher`] brings.
+#[derive(Debug)]
+pub enum Fetched {
+    /// A record.
+    Record(Record),
+    /// The end of a partition was reached, as far as its transactions are decided. It is the end
+    /// that the serving replica knows, which may lag behind the leader's.
+    EndOfPartition {
+        /// The partition's number.
+        partition: i32,
+        /// Its end: one past the last offset before it.
+        offset: i64,
+    },
+    /// Something is wrong; the client has logged it, and goes on trying.
+    Trouble(String),
+    /// A partition can't be read on.
+    Failed {
+        /// The partition, if the client says which it is.
+        partition: Option<TopicPartition>,
+        /// Why.
+        error: FetchError,
+    },
+    /// A batch of records can't be read, and will never be.
+    Unreadable(UnreadableBatch),
 }

@@ -27,6 +27,10 @@ use crate::record::TopicPartition;
 
 /// How long a leaving member lets its partitions move to others, by default.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a worker may be in one piece of code, by default.
+const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
+const MAX_POLL_INTERVAL_MIN: Duration = Duration::from_millis(100);
+const MAX_POLL_INTERVAL_MAX: Duration = Duration::from_hours(24);
 const LEAVE_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const WORKERS_MAX: usize = 256;
 const INTERJECTION_MIN: Duration = Duration::from_millis(1);
@@ -62,6 +66,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) leave_timeout: Duration,
     pub(super) outage_timeout: Duration,
     pub(super) growth: Growth,
+    pub(super) max_poll_interval: Duration,
     pub(super) callbacks: Callbacks,
 }
 
@@ -92,6 +97,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             leave_timeout: LEAVE_TIMEOUT,
             outage_timeout: OUTAGE_TIMEOUT,
             growth: Growth::default(),
+            max_poll_interval: MAX_POLL_INTERVAL,
             callbacks: Callbacks::default(),
         }
     }
@@ -128,6 +134,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
             growth: self.growth,
+            max_poll_interval: self.max_poll_interval,
             callbacks: self.callbacks,
             shared: self.shared,
             missing: PhantomData,
@@ -317,6 +324,20 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// How long a worker may be in one piece of the application's code (a handler, a completion, an
+    /// interjection, a callback, a store): 100 ms to 24 h, by default 5 minutes. A worker that has
+    /// not come back by then is stuck: this member leaves the group, so that other members get its
+    /// partitions and nothing of the stuck worker can be committed, and the source ends with
+    /// [`SourceError::Stuck`](crate::SourceError::Stuck), which names the code, the partition and
+    /// the offset. Kafka: `max.poll.interval.ms`.
+    ///
+    /// Slow work that may wait does not belong into a handler: take a completer for it.
+    #[must_use]
+    pub const fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.max_poll_interval = interval;
+        self
+    }
+
     /// Called when a partition is ours, before its store is restored. GKES: `OnPartitionAssigned`.
     ///
     /// All four are called on the worker's thread, which processes nothing meanwhile.
@@ -484,6 +505,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         ConfigError::check_duration("outage_timeout", self.outage_timeout, outage)?;
         self.group.outage_timeout = self.outage_timeout;
         ConfigError::check_duration("partition_check", self.growth.every, CHECK_MIN..=CHECK_MAX)?;
+        let poll = MAX_POLL_INTERVAL_MIN..=MAX_POLL_INTERVAL_MAX;
+        ConfigError::check_duration("max_poll_interval", self.max_poll_interval, poll)?;
         self.group.topics = vec![self.topic.clone()];
         self.group.seed = RandomState::new().hash_one(std::process::id());
         self.group.check()?;
@@ -537,6 +560,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             make_producer,
             make_fetcher,
             callbacks: self.callbacks.clone(),
+            pulse: Arc::default(),
             report,
         }
     }

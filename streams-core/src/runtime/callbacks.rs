@@ -16,27 +16,38 @@ pub(crate) struct Callbacks {
     pub(super) on_revoked: Option<Callback>,
 }
 
-fn call(callback: Option<&Callback>, partition: &TopicPartition) {
-    if let Some(callback) = callback {
-        callback(partition);
+/// Which callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Assigned,
+    Activated,
+    WillRevoke,
+    Revoked,
+}
+
+impl Call {
+    /// The name of its setting.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Assigned => "on_assigned",
+            Self::Activated => "on_activated",
+            Self::WillRevoke => "on_will_revoke",
+            Self::Revoked => "on_revoked",
+        }
     }
 }
 
 impl Callbacks {
-    pub(crate) fn assigned(&self, partition: &TopicPartition) {
-        call(self.on_assigned.as_ref(), partition);
-    }
-
-    pub(crate) fn activated(&self, partition: &TopicPartition) {
-        call(self.on_activated.as_ref(), partition);
-    }
-
-    pub(crate) fn will_revoke(&self, partition: &TopicPartition) {
-        call(self.on_will_revoke.as_ref(), partition);
-    }
-
-    pub(crate) fn revoked(&self, partition: &TopicPartition) {
-        call(self.on_revoked.as_ref(), partition);
+    pub(crate) fn call(&self, call: Call, partition: &TopicPartition) {
+        let callback = match call {
+            Call::Assigned => &self.on_assigned,
+            Call::Activated => &self.on_activated,
+            Call::WillRevoke => &self.on_will_revoke,
+            Call::Revoked => &self.on_revoked,
+        };
+        if let Some(callback) = callback {
+            callback(partition);
+        }
     }
 }
 

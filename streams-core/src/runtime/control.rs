@@ -4,23 +4,26 @@ mod copies;
 mod ending;
 mod growth;
 mod hold;
+mod take_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use self::ending::Signals;
 use self::growth::Counted;
 pub(crate) use self::growth::{CHECK_MAX, CHECK_MIN, Growth};
 use self::hold::Hold;
+use self::take_over::Attempt;
 use super::copies::Copies;
 use super::error::SourceError;
 use super::mailbox::Mailbox;
 use super::outage::Retry;
-use super::prepare::{PrepareSettings, changelog_ends, prepare};
+use super::prepare::{PrepareSettings, changelog_ends};
+use super::pulse::{Pulse, Watch};
 use super::running::{SharedState, SourceState, UserCommand};
 use super::takeover::client_id;
 use super::worker::{Assignment, FromWorker, ToWorker};
@@ -39,6 +42,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A worker's mailbox, without its types.
 pub(crate) struct WorkerHandle {
     send: Box<dyn Fn(Word) + Send>,
+    pulse: Arc<Pulse>,
 }
 
 /// What the control thread says to workers.
@@ -55,6 +59,7 @@ pub(crate) enum Word {
     Release,
     Generation(Generation),
     Confirmed(u64),
+    CopyAgeMax(Duration),
     Resolved(TxnSeq, bool),
     Stop,
     StopNow,
@@ -63,6 +68,7 @@ pub(crate) enum Word {
 impl WorkerHandle {
     pub(crate) fn new<S: Send + 'static, P: Send + Sync + 'static>(
         mailbox: &Mailbox<ToWorker<S, P>>,
+        pulse: Arc<Pulse>,
     ) -> Self {
         let mailbox = mailbox.clone();
         let send = move |word| {
@@ -79,19 +85,22 @@ impl WorkerHandle {
                 Word::Release => ToWorker::Release,
                 Word::Generation(generation) => ToWorker::Generation(generation),
                 Word::Confirmed(question) => ToWorker::Confirmed(question),
+                Word::CopyAgeMax(age_max) => ToWorker::CopyAgeMax(age_max),
                 Word::Resolved(txn, committed) => ToWorker::Resolved(txn, committed),
                 Word::Stop => ToWorker::Stop,
                 Word::StopNow => ToWorker::StopNow,
             });
         };
-        Self { send: Box::new(send) }
+        Self { send: Box::new(send), pulse }
     }
 }
 
 /// What asynchronous work of the control thread ended in.
 enum Done {
+    /// Where partitions start.
     Prepared {
-        round: u64,
+        numbers: Vec<i32>,
+        attempt: Attempt,
         result: Result<Vec<Assignment>, SourceError>,
     },
     Resolved {
@@ -104,6 +113,8 @@ enum Done {
         partitions: Vec<i32>,
         ends: Result<ChangelogEnds, SourceError>,
     },
+    /// For how long the changelog keeps tombstones.
+    Retention(Result<Option<Duration>, SourceError>),
     /// Where the changelogs of partitions that stand still begin and end.
     HoldEnds {
         hold: u64,
@@ -131,6 +142,23 @@ enum Phase {
     /// The workers have ended, and the member leaves.
     Leaving,
     Ended,
+}
+
+/// How long the control thread waits for others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For members that take the partitions over.
+    pub(crate) leave_timeout: Duration,
+    /// For a worker that is in one piece of code.
+    pub(crate) max_poll_interval: Duration,
+}
+
+/// How a source has ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) result: Result<(), SourceError>,
+    /// Workers whose threads are stuck: they can't be joined.
+    pub(crate) abandoned: BTreeSet<usize>,
 }
 
 /// The control thread's state.
@@ -163,6 +191,13 @@ pub(crate) struct Control {
     leave_timeout: Duration,
     round: u64,
     running: BTreeSet<usize>,
+    watch: Watch,
+    /// Workers that did not come back, and are not waited for.
+    abandoned: BTreeSet<usize>,
+    /// Whether the end is not to be waited for.
+    is_cut_short: bool,
+    /// Whether the member says so when it goes.
+    leaves: bool,
     phase: Phase,
     stop_by: Option<Instant>,
     failure: Option<SourceError>,
@@ -171,15 +206,20 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(
         settings: &PrepareSettings,
-        leave_timeout: Duration,
+        timeouts: Timeouts,
         workers: Vec<WorkerHandle>,
         state: SharedState,
     ) -> Self {
+        let Timeouts { leave_timeout, max_poll_interval } = timeouts;
         let (group, group_inbox) = unbounded_channel();
         let (done, done_inbox) = unbounded_channel();
         Self {
             settings: settings.clone(),
             running: (0..workers.len()).collect(),
+            watch: Watch::new(std::time::Instant::now(), max_poll_interval, workers.len()),
+            abandoned: BTreeSet::new(),
+            is_cut_short: false,
+            leaves: true,
             workers,
             state,
             group,
@@ -211,7 +251,7 @@ impl Control {
         group: &GroupConfig,
         mut from_workers: UnboundedReceiver<FromWorker>,
         mut user: UnboundedReceiver<UserCommand>,
-    ) -> Result<(), SourceError> {
+    ) -> End {
         let (events, mut group_events) = unbounded_channel();
         self.keeps_standbys = group.standby_replicas > 0;
         let member = Member::new(std::time::Instant::now(), group.clone());
@@ -224,14 +264,18 @@ impl Control {
         };
         let inboxes = (self.group_inbox.take(), self.done_inbox.take());
         let (Some(commands), Some(mut done)) = inboxes else {
-            return Err(SourceError::Thread("the control thread runs once".to_owned()));
+            let error = SourceError::Thread("the control thread runs once".to_owned());
+            return End { result: Err(error), abandoned: BTreeSet::new() };
         };
         let on_event = move |event| drop(events.send(event));
         tokio::spawn(run(member, transport, commands, on_event));
+        self.ask_retention();
         let mut signals = Signals::default();
         let every = self.growth.every;
-        let mut looks = tokio::time::interval_at(Instant::now() + every, every);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut counts = tokio::time::interval_at(Instant::now() + every, every);
+        counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(self.watch.every());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.phase != Phase::Ended {
             let stopping = self.stop_by.is_some();
             let deadline = self.stop_by.unwrap_or_else(|| Instant::now() + STOP_TIMEOUT);
@@ -240,12 +284,14 @@ impl Control {
                 Some(message) = from_workers.recv() => self.worker_says(message),
                 Some(done) = done.recv() => self.done(done),
                 Some(command) = user.recv() => self.user_command(command, &mut signals),
-                _ = looks.tick(), if self.goes_on() => self.look_for_partitions(),
+                _ = counts.tick(), if self.goes_on() => self.look_for_partitions(),
+                _ = looks.tick() => self.look_for_stuck(),
                 () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
                 () = tokio::time::sleep_until(deadline), if stopping => self.time_is_over(),
             }
         }
-        self.failure.map_or(Ok(()), Err)
+        self.abandoned.extend(&self.running);
+        End { result: self.failure.map_or(Ok(()), Err), abandoned: self.abandoned }
     }
 
     fn worker_of(&self, partition: i32) -> usize {
@@ -358,48 +404,17 @@ impl Control {
         Partitions::from([(self.settings.source.to_string(), number)])
     }
 
-    /// Finds out where new partitions go on, beside everything else.
-    fn prepare(&mut self, assigned: &Partitions, handed_over: &Partitions) {
-        let numbers = self.numbers(assigned);
-        if numbers.is_empty() || !self.goes_on() {
-            return;
-        }
-        let may_be_open = !assigned.is_subset(handed_over);
-        self.round += 1;
-        let round = self.round;
-        self.owned.extend(numbers.iter().map(|number| (*number, round)));
-        let (settings, done) = (self.settings.clone(), self.done.clone());
-        tokio::spawn(async move {
-            let result = prepare(&settings, &numbers, may_be_open).await;
-            let _ = done.send(Done::Prepared { round, result });
-        });
-    }
-
     fn done(&mut self, done: Done) {
         match done {
-            Done::Prepared { round, result: Ok(assignments) } => {
-                for assignment in assignments {
-                    let number = assignment.partition.partition();
-                    // It may have been given up, or lost, since.
-                    if self.owned.get(&number) == Some(&round) {
-                        self.copies.taken(number);
-                        self.state.lag(number, None);
-                        self.tell(self.worker_of(number), Word::Assign(assignment));
-                    } else if !self.owned.contains_key(&number) && self.copies.not_taken(number) {
-                        self.forget(number);
-                    }
-                }
-            }
-            Done::Prepared { round, result: Err(error) } => {
-                if self.owned.values().any(|owned| *owned == round) {
-                    self.fail(error);
-                }
+            Done::Prepared { numbers, attempt, result } => {
+                self.prepared(&numbers, attempt, result);
             }
             Done::Resolved { worker, txn, committed: Ok(committed) } => {
                 self.tell(worker, Word::Resolved(txn, committed));
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
             Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
+            Done::Retention(retention) => self.retention(retention),
             Done::HoldEnds { hold, ends } => self.hold_ends(hold, ends),
             Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
             Done::Counted(counted) => self.counted(counted),
@@ -436,8 +451,18 @@ impl Control {
                 self.state.lag(number, None);
                 let _ = self.group.send(GroupCommand::WarmFailed(self.name(number), reason));
             }
+            FromWorker::CopyTooOld(partition) => {
+                let number = partition.partition();
+                self.state.lag(number, None);
+                if self.copies.holds(number) {
+                    self.find_copies(vec![number]);
+                }
+            }
             FromWorker::Lag(lags) => {
                 lags.iter().for_each(|(number, lag)| self.state.lag(*number, Some(*lag)));
+            }
+            FromWorker::Stalled(partition, reason) => {
+                self.state.stalled(partition.partition(), reason);
             }
             FromWorker::Resolve { worker, txn, offsets } => self.resolve(worker, txn, offsets),
             FromWorker::Confirm { worker, question } => self.confirm(worker, question),

@@ -6,7 +6,7 @@ use super::problem::TopicProblem;
 use crate::client::wire::ClientError;
 use crate::client::{FetchError, UnreadableBatch};
 use crate::codec::CodecError;
-use crate::error::{ConfigError, TxnError};
+use crate::error::{Cause, ConfigError, TxnError};
 use crate::record::TopicPartition;
 
 /// Why a source does not start, or stopped. Nothing of what failed is committed.
@@ -50,6 +50,30 @@ pub enum SourceError {
     /// A batch of changes can't be read.
     #[error("the store of a partition can't be restored: {0}; repair the changelog")]
     UnreadableChanges(UnreadableBatch),
+    /// A piece of the application's code that is not a handler panicked: a codec, a store, a
+    /// callback.
+    #[error("{at} panicked: {message}; nothing of it is committed")]
+    CodePanicked {
+        /// The code.
+        at: CodePlace,
+        /// The panic's message.
+        message: String,
+    },
+    /// A worker has not come back from one piece of code for longer than `max_poll_interval`, or
+    /// did not end when the source had to.
+    #[error(
+        "worker {worker} is stuck{}: it has not moved for {waited:?}; this member leaves the group \
+         without what is not committed, and the thread is abandoned: bound what the code waits \
+         for, take a completer for slow work, or raise `max_poll_interval`", inside(at.as_ref())
+    )]
+    Stuck {
+        /// The worker's number.
+        worker: usize,
+        /// The application's code that it is in; `None` if it is in none.
+        at: Option<CodePlace>,
+        /// For how long it has not moved.
+        waited: std::time::Duration,
+    },
     /// A record's bytes are not its payload.
     #[error(
         "{at} can't be decoded: {source}; fix its producer, or let the application skip such \
@@ -87,6 +111,20 @@ pub enum SourceError {
         partition: TopicPartition,
         /// What the store says.
         source: CodecError,
+    },
+    /// A restore takes longer than tombstones are kept.
+    #[error(
+        "the store of {partition} can't be restored within {age_max:?}, a quarter of \
+         `delete.retention.ms` of {changelog}: tombstones that it has not read may be gone, and \
+         rows that were deleted would come back; raise `delete.retention.ms` of the changelog"
+    )]
+    RestoreTooSlow {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// The partition of its changelog.
+        changelog: TopicPartition,
+        /// For how long it was tried, twice.
+        age_max: std::time::Duration,
     },
     /// The group has processed the partition, and has no committed offset for it.
     #[error(
@@ -202,6 +240,13 @@ fn evidence(records: u64) -> String {
     }
 }
 
+impl SourceError {
+    /// Whether brokers are away: the same may succeed later.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Client(error) if error.cause() == Cause::Outage)
+    }
+}
+
 /// An event, for people: `contacts-3@42 (CreateContact)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPlace {
@@ -222,4 +267,70 @@ impl std::fmt::Display for EventPlace {
             None => write!(f, "interjection {} of {}", self.name, self.partition),
         }
     }
+}
+
+/// Which piece of the application's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UserCode {
+    /// A handler of a record.
+    Handler,
+    /// What a completer was completed with.
+    Completion,
+    /// An interjection.
+    Interjection,
+    /// The encoding of an event's changes for the changelog.
+    Changes,
+    /// A callback of the source's settings: `on_assigned`, say.
+    Callback,
+    /// A function of the store: `create`, say.
+    Store,
+    /// The restore of a record of the changelog.
+    Restore,
+}
+
+/// A piece of the application's code and what it was called for, for people: `the handler of record
+/// contacts-3@42 (type CreateContact)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodePlace {
+    /// Which code.
+    pub code: UserCode,
+    /// The source's partition.
+    pub partition: TopicPartition,
+    /// The record's offset, in the changelog for [`UserCode::Restore`]; `None` if there is none.
+    pub offset: Option<i64>,
+    /// The record type; or the name of the interjection, the callback, the store's function, or the
+    /// table.
+    pub name: String,
+}
+
+impl CodePlace {
+    pub(crate) fn new(code: UserCode, partition: &TopicPartition, name: &str) -> Self {
+        Self { code, partition: partition.clone(), offset: None, name: name.to_owned() }
+    }
+}
+
+impl std::fmt::Display for CodePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, partition, offset, name } = self;
+        let event =
+            EventPlace { partition: partition.clone(), offset: *offset, name: name.clone() };
+        match code {
+            UserCode::Handler => write!(f, "the handler of {event}"),
+            UserCode::Completion => write!(f, "the completion of {event}"),
+            UserCode::Interjection => write!(f, "{event}"),
+            UserCode::Changes => write!(f, "the encoding of the changes of {event}"),
+            UserCode::Callback => write!(f, "callback `{name}` of {partition}"),
+            UserCode::Store => write!(f, "`{name}` of the store of {partition}"),
+            UserCode::Restore => {
+                let offset = offset.unwrap_or_default();
+                write!(f, "the restore of {partition} from offset {offset} of its changelog")?;
+                if name.is_empty() { Ok(()) } else { write!(f, " (table `{name}`)") }
+            }
+        }
+    }
+}
+
+fn inside(at: Option<&CodePlace>) -> String {
+    at.map_or_else(String::new, |at| format!(" in {at}"))
 }

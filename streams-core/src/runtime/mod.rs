@@ -17,16 +17,18 @@ mod policy;
 mod prepare;
 mod problem;
 mod producer;
+pub(crate) mod pulse;
 mod running;
 mod shared;
 pub(crate) mod slot;
 mod start;
 mod takeover;
+mod tombstones;
 mod topics;
 pub(crate) mod worker;
 
 pub use self::builder::SourceBuilder;
-pub use self::error::{EventPlace, SourceError};
+pub use self::error::{CodePlace, EventPlace, SourceError, UserCode};
 pub(crate) use self::history::CommittedWith;
 pub use self::policy::{
     ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUndecodable, OnUnreadable,
@@ -34,5 +36,5 @@ pub use self::policy::{
 };
 pub use self::problem::{TopicProblem, TopicRole};
 pub use self::producer::{EventProducer, SendEventError};
-pub use self::running::{RunningSource, SourceState};
+pub use self::running::{RunningSource, SourceState, Stall};
 pub use self::shared::{IntoShared, NothingMissing};

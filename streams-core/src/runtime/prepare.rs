@@ -16,6 +16,7 @@ use super::history::{ChangelogTag, CommittedWith};
 use super::policy::{ChangelogMissing, StartFrom};
 use super::problem::TopicProblem;
 use super::takeover::TakeOver;
+use super::tombstones;
 use super::worker::Assignment;
 use crate::client::CoordinatorWatch;
 use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};
@@ -171,6 +172,16 @@ pub(crate) async fn changelog_ends(
     settings.clients.put_back(admin);
     let ends = low.into_iter().zip(high.into_values());
     Ok(ends.map(|((partition, low), high)| (partition, (low, high))).collect())
+}
+
+/// For how long the changelog keeps tombstones; `None` if the broker does not say so.
+pub(crate) async fn delete_retention(
+    settings: &PrepareSettings,
+) -> Result<Option<Duration>, SourceError> {
+    let mut admin = settings.clients.take(&settings.endpoint);
+    let value = admin.topic_config(&settings.changelog, "delete.retention.ms").await?;
+    settings.clients.put_back(admin);
+    Ok(value.as_deref().and_then(tombstones::parse))
 }
 
 /// Waits until everything before `ends` is committed or aborted. Returns where the records before

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use super::error::SourceError;
 use super::mailbox::Mailbox;
@@ -19,35 +21,77 @@ use crate::handler::{EventContext, EventSource, Result as HandlerResult};
 
 /// Whether a source is well: for a deployment's health check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SourceState {
-    /// It has not processed anything yet.
+    /// The source has not processed anything yet.
     #[default]
     Starting,
-    /// It works.
+    /// The source works.
     Healthy,
-    /// It ran into an error that it can't get over, and stops.
+    /// The source runs, but a partition does not advance although it has further records:
+    /// [`RunningSource::stalled_partitions`] says which.
+    Stalled,
+    /// The source ran into an error that it can't get over; it stops, or has stopped.
     Unhealthy,
+    /// The source has ended, as it was asked to.
+    Ended,
+}
+
+/// A partition that does not advance although it has further records, or whose take-over does not
+/// succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stall {
+    /// What holds the partition up, as far as this member knows.
+    pub reason: String,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     state: SourceState,
+    has_ended: bool,
+    failure: Option<String>,
     active: BTreeSet<i32>,
     view: Option<GroupView>,
     /// Partitions of the source that no member reads.
     unused: Range<i32>,
     lags: BTreeMap<i32, i64>,
     batches_skipped: u64,
+    stalls: BTreeMap<i32, Stall>,
+}
+
+impl Shared {
+    fn state(&self) -> SourceState {
+        match self.state {
+            SourceState::Unhealthy => SourceState::Unhealthy,
+            _ if self.has_ended => SourceState::Ended,
+            _ if !self.stalls.is_empty() => SourceState::Stalled,
+            state => state,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    shared: Mutex<Shared>,
+    /// For threads that wait for the end.
+    at_end: Condvar,
+    /// For futures that wait for it.
+    ended: watch::Sender<bool>,
 }
 
 /// What the control thread lets others see.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedState(Arc<Mutex<Shared>>);
+pub(crate) struct SharedState(Arc<Inner>);
 
 impl SharedState {
-    fn with<R>(&self, read: impl FnOnce(&mut Shared) -> R) -> R {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         // Nothing panics while it holds the lock.
-        read(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        self.0.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<R>(&self, read: impl FnOnce(&mut Shared) -> R) -> R {
+        read(&mut self.lock())
     }
 
     pub(crate) fn set(&self, state: SourceState) {
@@ -56,6 +100,30 @@ impl SharedState {
             if shared.state != SourceState::Unhealthy {
                 shared.state = state;
             }
+        });
+    }
+
+    /// The source has ended; `failure` says why, if it was not asked to.
+    pub(crate) fn end(&self, failure: Option<&SourceError>) {
+        self.with(|shared| {
+            if failure.is_some() {
+                shared.state = SourceState::Unhealthy;
+            }
+            shared.failure = failure.map(ToString::to_string);
+            shared.has_ended = true;
+            shared.active.clear();
+            shared.lags.clear();
+            shared.stalls.clear();
+        });
+        self.0.at_end.notify_all();
+        self.0.ended.send_replace(true);
+    }
+
+    /// The partition does not advance, for this reason; or does again.
+    pub(crate) fn stalled(&self, partition: i32, reason: Option<String>) {
+        self.with(|shared| match reason {
+            Some(reason) => shared.stalls.insert(partition, Stall { reason }),
+            None => shared.stalls.remove(&partition),
         });
     }
 
@@ -82,13 +150,19 @@ impl SharedState {
 
     /// Nothing is ours any more.
     pub(crate) fn lost(&self) {
-        self.with(|shared| shared.active.clear());
+        self.with(|shared| {
+            shared.active.clear();
+            shared.stalls.clear();
+        });
     }
 
     pub(crate) fn active(&self, partition: i32, is_active: bool) {
-        self.with(|shared| match is_active {
-            true => shared.active.insert(partition),
-            false => shared.active.remove(&partition),
+        self.with(|shared| {
+            shared.stalls.remove(&partition);
+            match is_active {
+                true => shared.active.insert(partition),
+                false => shared.active.remove(&partition),
+            }
         });
     }
 }
@@ -128,9 +202,16 @@ impl<A: EventSource> RunningSource<A> {
         self.partitions
     }
 
-    /// Whether the source is well.
+    /// Whether the source is well. After the end it is [`SourceState::Ended`], or still
+    /// [`SourceState::Unhealthy`] if an error was the reason.
     pub fn state(&self) -> SourceState {
-        self.state.with(|shared| shared.state)
+        self.state.with(|shared| shared.state())
+    }
+
+    /// Returns the partitions of this member that do not advance although they have further
+    /// records, each with what holds it up.
+    pub fn stalled_partitions(&self) -> BTreeMap<i32, Stall> {
+        self.state.with(|shared| shared.stalls.clone())
     }
 
     /// The partitions whose events are processed here.
@@ -160,6 +241,43 @@ impl<A: EventSource> RunningSource<A> {
     /// ([`OnUnreadable::Skip`](crate::OnUnreadable)).
     pub fn batches_skipped(&self) -> u64 {
         self.state.with(|shared| shared.batches_skipped)
+    }
+
+    /// Returns the error that ended the source, once it has ended; `None` before, and if the source
+    /// ended as it was asked to.
+    pub fn failure(&self) -> Option<String> {
+        self.state.with(|shared| shared.failure.clone())
+    }
+
+    /// Waits until the source has ended, however it ended. The future borrows nothing, so an
+    /// application can await it beside its other work, and end when the source does.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use streams_core::prelude::*;
+    /// # async fn serve() {}
+    /// # async fn run<A: EventSource>(source: std::sync::Arc<streams_core::RunningSource<A>>) {
+    /// let ended = source.ended();
+    /// tokio::select! {
+    ///     () = serve() => {}
+    ///     () = ended => println!("the source has ended: {:?}", source.failure()),
+    /// }
+    /// # }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ended = self.state.0.ended.subscribe();
+        async move {
+            // The sender lives as long as the state; a source without one has ended.
+            let _ = ended.wait_for(|has_ended| *has_ended).await;
+        }
+    }
+
+    /// Blocks until the source has ended, for at most `timeout`. Returns whether it has.
+    pub fn wait_until_ended(&self, timeout: Duration) -> bool {
+        let running = |shared: &mut Shared| !shared.has_ended;
+        let at_end = &self.state.0.at_end;
+        let waited = at_end.wait_timeout_while(self.state.lock(), timeout, running);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
     }
 
     /// Waits until `partitions` are processed here. Returns whether they are, within `timeout`.
@@ -194,12 +312,14 @@ impl<A: EventSource> RunningSource<A> {
 
     /// Asks the source to stop. It goes on until its partitions have moved to others, one by one,
     /// to members that have warm copies of them, but no longer than `leave_timeout`; then it
-    /// finishes what has begun, commits, and leaves the group. Asked again, it stops at once.
+    /// finishes what has begun, commits, and leaves the group. Asked again, it stops at once, and
+    /// within seconds even if a handler never returns: then its thread is abandoned.
     pub fn stop(&self) {
         let _ = self.commands.send(UserCommand::Stop);
     }
 
-    /// Asks the source to stop at once: what is open is aborted.
+    /// Asks the source to stop at once: what is open is aborted. A handler that does not return
+    /// within seconds is abandoned with its thread.
     pub fn stop_now(&self) {
         let _ = self.commands.send(UserCommand::StopNow);
     }

@@ -1,11 +1,13 @@
 //! The start of a source: its topics, its threads, its clients.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::builder::SourceBuilder;
-use super::control::{Control, WorkerHandle};
+use super::control::{Control, Timeouts, WorkerHandle};
 use super::error::SourceError;
 use super::instance::InstanceName;
 use super::mailbox::Mailbox;
@@ -17,6 +19,7 @@ use super::topics::Topics;
 use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
 use crate::client::CoordinatorWatch;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
+use crate::group::GroupConfig;
 use crate::handler::EventSource;
 
 /// How long the first pieces of a start may take.
@@ -54,13 +57,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             let parts = settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
             workers.push((parts, mailbox, inbox));
         }
-        let handles: Vec<WorkerHandle> = mailboxes.iter().map(WorkerHandle::new).collect();
+        let handles = handles::<A>(&workers);
         let shared = state.clone();
         let spawned =
             std::thread::Builder::new().name("streams-control".to_owned()).spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
-                runtime.block_on(async move {
+                let at_end = AtEnd(shared.clone());
+                let runtime = runtime()?;
+                let ended = runtime.block_on(async move {
                     match settings.prepare_topics().await {
                         Ok(topics) => {
                             let partitions = topics.partitions;
@@ -69,25 +72,24 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                             let _ = ready.send(Ok(partitions));
                             let control = Control::new(
                                 &settings.prepare_settings(coordinator, topics),
-                                settings.leave_timeout,
+                                settings.timeouts(),
                                 handles,
                                 shared,
                             )
                             .watching(settings.growth);
-                            let mut group = settings.group.clone();
-                            group.partitions = [(settings.topic.clone(), partitions)].into();
-                            let ended = control.run(&group, from_workers, commands).await;
-                            for thread in threads {
-                                let _ = thread.join();
-                            }
-                            ended
+                            let group = settings.group_of(partitions);
+                            let end = control.run(&group, from_workers, commands).await;
+                            join(threads, &end.abandoned);
+                            end.result
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
                             Ok(())
                         }
                     }
-                })
+                });
+                at_end.end(ended.as_ref().err());
+                ended
             });
         let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
         match started.recv_timeout(START_TIMEOUT) {
@@ -132,6 +134,17 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self.worker_parts(index, make_producer, make_fetcher, Box::new(report))
     }
 
+    /// The group's settings, once the number of partitions is known.
+    fn group_of(&self, partitions: i32) -> GroupConfig {
+        let partitions = [(self.topic.clone(), partitions)].into();
+        GroupConfig { partitions, ..self.group.clone() }
+    }
+
+    const fn timeouts(&self) -> Timeouts {
+        let (leave_timeout, max_poll_interval) = (self.leave_timeout, self.max_poll_interval);
+        Timeouts { leave_timeout, max_poll_interval }
+    }
+
     fn take_over(&self) -> TakeOver {
         TakeOver {
             endpoint: self.endpoint(),
@@ -160,16 +173,54 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     }
 }
 
+/// Tells that the source has ended, also if the control thread panics.
+struct AtEnd(SharedState);
+
+impl AtEnd {
+    fn end(&self, failure: Option<&SourceError>) {
+        self.0.end(failure);
+    }
+}
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end(Some(&SourceError::Thread("control".to_owned())));
+        }
+    }
+}
+
+/// Waits for the workers' threads, without those that are stuck, by their numbers.
+fn join(threads: Vec<JoinHandle<()>>, abandoned: &BTreeSet<usize>) {
+    for (worker, thread) in threads.into_iter().enumerate() {
+        // A worker that did not end in time may have done so since.
+        if !abandoned.contains(&worker) || thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+}
+
 type WorkerStart<A> = (
     WorkerParts<A, RdTxnProducer, RdFetcher>,
     Mailbox<ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
     std::sync::mpsc::Receiver<ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
 );
 
+fn runtime() -> Result<tokio::runtime::Runtime, SourceError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| SourceError::Thread(error.to_string()))
+}
+
+fn handles<A: EventSource>(workers: &[WorkerStart<A>]) -> Vec<WorkerHandle> {
+    let handle =
+        |(parts, mailbox, _): &WorkerStart<A>| WorkerHandle::new(mailbox, Arc::clone(&parts.pulse));
+    workers.iter().map(handle).collect()
+}
+
 fn start_workers<A: EventSource>(
     workers: Vec<WorkerStart<A>>,
     topics: Topics,
-) -> Result<Vec<std::thread::JoinHandle<()>>, SourceError> {
+) -> Result<Vec<JoinHandle<()>>, SourceError> {
     let start = |(mut parts, mailbox, inbox): WorkerStart<A>| {
         parts.changelog_tag = topics.changelog;
         let name = format!("streams-worker-{}", parts.index);

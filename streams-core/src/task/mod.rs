@@ -15,174 +15,18 @@
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
 //! half of them are done.
 
+mod restore;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+pub use self::restore::{Moment, Restore, RestoreProgress, WARM_LAG_MAX, WarmCopy};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
 use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
 use crate::record::{Record, TopicPartition};
 use crate::runtime::CommittedWith;
 use crate::store::{EventSeq, StateStore};
-
-/// The time between two reports of a restore.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-
-/// A restore from the changelog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restore {
-    /// Up to here, exclusive; everything before is decided.
-    end: i64,
-    /// One past the last record that was applied.
-    position: i64,
-    records: u64,
-    bytes: u64,
-    started: Instant,
-    reported_at: Instant,
-}
-
-/// How far a restore is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RestoreProgress {
-    /// Records applied.
-    pub records: u64,
-    /// Their keys, values and headers.
-    pub bytes: u64,
-    /// Records a second.
-    pub rate: f64,
-    /// Offsets still to go: no more records than that.
-    pub remaining: i64,
-}
-
-impl Restore {
-    /// A restore of the records from `start` to `end`; `None` if there are none.
-    pub fn new(now: Instant, start: i64, end: i64) -> Option<Self> {
-        (start < end).then(|| Self::begin(now, start, end))
-    }
-
-    const fn begin(now: Instant, start: i64, end: i64) -> Self {
-        Self { end, position: start, records: 0, bytes: 0, started: now, reported_at: now }
-    }
-
-    /// Whether everything up to its end was applied.
-    pub const fn is_done(&self) -> bool {
-        self.position >= self.end
-    }
-
-    /// Where to read from.
-    pub const fn position(&self) -> i64 {
-        self.position
-    }
-
-    /// A record was applied. Returns whether it was the last one.
-    pub const fn applied(&mut self, offset: i64, bytes: usize) -> bool {
-        self.records += 1;
-        self.bytes += bytes as u64;
-        self.position = offset + 1;
-        self.position >= self.end
-    }
-
-    /// How many were applied.
-    pub const fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// How far it is, if a report is due.
-    pub fn report(&mut self, now: Instant) -> Option<RestoreProgress> {
-        let due = now.saturating_duration_since(self.reported_at) >= PROGRESS_EVERY;
-        due.then(|| {
-            self.reported_at = now;
-            self.progress(now)
-        })
-    }
-
-    /// How far it is.
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    pub fn progress(&self, now: Instant) -> RestoreProgress {
-        let seconds = now.saturating_duration_since(self.started).as_secs_f64().max(1e-3);
-        RestoreProgress {
-            records: self.records,
-            bytes: self.bytes,
-            rate: self.records as f64 / seconds,
-            remaining: (self.end - self.position).max(0),
-        }
-    }
-}
-
-/// A warm copy is ready when it lags by fewer changelog offsets: about a transaction's.
-pub const WARM_LAG_MAX: i64 = 1_000;
-
-/// A copy of another member's store, which follows the changelog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WarmCopy {
-    restore: Restore,
-    /// Everything that was there has been applied.
-    at_end: bool,
-    /// It was said to be ready.
-    ready: bool,
-    paused: bool,
-}
-
-impl WarmCopy {
-    /// A copy that reads from `start`; `end` is the changelog's end by now.
-    pub const fn new(now: Instant, start: i64, end: i64) -> Self {
-        let at_end = start >= end;
-        Self { restore: Restore::begin(now, start, end), at_end, ready: false, paused: false }
-    }
-
-    /// Where to read on.
-    pub const fn position(&self) -> i64 {
-        self.restore.position()
-    }
-
-    /// How many records were applied.
-    pub const fn records(&self) -> u64 {
-        self.restore.records()
-    }
-
-    /// A record was applied.
-    pub const fn applied(&mut self, offset: i64, bytes: usize) {
-        self.at_end = false;
-        self.restore.applied(offset, bytes);
-    }
-
-    /// The end was reached, as far as transactions are decided.
-    pub const fn reached_end(&mut self) {
-        self.at_end = true;
-    }
-
-    /// So many changelog offsets are missing at most, if the changelog ends at `end`.
-    pub fn lag(&self, end: Option<i64>) -> i64 {
-        if self.at_end {
-            return 0;
-        }
-        let end = end.map_or(self.restore.end, |end| end.max(self.restore.end));
-        (end - self.restore.position).max(0)
-    }
-
-    /// Whether it has just become ready: that is said once. However little there is to read, some
-    /// of it has been: one that can't be made shows it before its owner is asked to give it up.
-    pub fn becomes_ready(&mut self, end: Option<i64>) -> bool {
-        let has_read = self.at_end || self.restore.records > 0;
-        let becomes = !self.ready && has_read && self.lag(end) < WARM_LAG_MAX;
-        self.ready |= becomes;
-        becomes
-    }
-
-    /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) its fetch now: while a
-    /// partition of ours is restored, a copy that is far behind waits. One that is ready has little
-    /// to read.
-    pub fn flow(&mut self, restoring: bool) -> Option<bool> {
-        let pause = restoring && !self.ready;
-        (std::mem::replace(&mut self.paused, pause) != pause).then_some(pause)
-    }
-
-    /// The partition is ours, and its changelog ends at `end`: what is still to be restored.
-    pub const fn take(&self, now: Instant, end: i64) -> Restore {
-        let Restore { position, records, bytes, .. } = self.restore;
-        Restore { records, bytes, ..Restore::begin(now, position, end) }
-    }
-}
 
 /// Where a task is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -390,6 +234,12 @@ impl<S: StateStore> Task<S> {
         self.begins() && !matches!(window, Window::Full)
     }
 
+    /// Whether it takes no records on purpose: it is suspended, or too many events are held back by
+    /// an incomplete one.
+    pub const fn is_held_back(&self) -> bool {
+        self.suspended || self.paused
+    }
+
     /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) the fetch now.
     pub fn flow(&mut self, window: Window) -> Option<bool> {
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
@@ -451,11 +301,11 @@ impl<S: StateStore> Task<S> {
 
     /// The effects of all steps up to `last` are committed, and the schedule with them.
     pub fn committed_through(&mut self, last: EventSeq) {
-        self.context.store.commit_before(last.next());
         self.uncommitted.retain(|_, once| once.last_step.is_none_or(|step| step > last));
         if self.schedule == ScheduleState::Committing {
             self.schedule = ScheduleState::Known;
         }
+        self.context.store.commit_before(last.next());
     }
 
     /// Returns true if another interjection may begin.
@@ -484,8 +334,9 @@ impl<S: StateStore> Task<S> {
 
     /// Undoes all that is not committed: the events will be delivered again. Returns the
     /// interjections that ran once and have to run again, in their order.
+    ///
+    /// The store, which may panic, comes last.
     pub fn rewind(&mut self) -> Vec<Interject<S>> {
-        self.context.store.undo_from(EventSeq(0));
         self.context.outputs_mut().clear();
         self.context.next_incarnation();
         if matches!(self.opening, Opening::Sent(_)) {
@@ -499,13 +350,18 @@ impl<S: StateStore> Task<S> {
         if self.schedule == ScheduleState::Committing {
             self.schedule = ScheduleState::Unknown;
         }
-        std::mem::take(&mut self.uncommitted).into_values().map(|once| once.run).collect()
+        let once = std::mem::take(&mut self.uncommitted).into_values();
+        let runs = once.map(|once| once.run).collect();
+        self.context.store.undo_from(EventSeq(0));
+        runs
     }
 }
 
 /// The partitions of a worker's tasks.
 pub type TaskPartitions = BTreeSet<TopicPartition>;
 
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod store_tests;
 
@@ -534,55 +390,5 @@ mod tests {
         task.backlog.clear();
         assert_eq!(task.flow(Window::Narrow), None, "only half of it is done");
         assert_eq!(task.flow(Window::Wide), Some(false));
-    }
-
-    #[test]
-    fn an_empty_changelog_needs_no_restore() {
-        assert_eq!(Restore::new(Instant::now(), 7, 7), None);
-    }
-
-    #[test]
-    fn a_warm_copy_is_ready_once_and_goes_on_where_it_was() {
-        let now = Instant::now();
-        let mut copy = WarmCopy::new(now, 0, 5_000);
-        assert!(!copy.becomes_ready(None), "it has read nothing yet");
-        assert_eq!(
-            [copy.flow(true), copy.flow(true), copy.flow(false)],
-            [Some(true), None, Some(false)]
-        );
-        copy.applied(4_200, 10);
-        assert_eq!(copy.lag(Some(9_000)), 4_799, "the changelog goes on");
-        assert!(copy.becomes_ready(None));
-        assert!(!copy.becomes_ready(None), "once");
-        assert_eq!(copy.flow(true), None, "there is little to read");
-        copy.reached_end();
-        assert_eq!(copy.lag(Some(9_000)), 0, "what is behind it are no records");
-        let rest = copy.take(now, 4_203);
-        assert_eq!((rest.position(), rest.records(), rest.is_done()), (4_201, 1, false));
-        assert!(copy.take(now, 4_201).is_done());
-    }
-
-    #[test]
-    fn a_warm_copy_of_a_short_changelog_is_ready_once_something_was_read() {
-        let mut copy = WarmCopy::new(Instant::now(), 0, 10);
-        assert!(!copy.becomes_ready(Some(10)), "it may be one that can't be made");
-        copy.applied(0, 5);
-        assert!(copy.becomes_ready(Some(10)));
-        let mut hidden = WarmCopy::new(Instant::now(), 0, 10);
-        hidden.reached_end();
-        assert!(hidden.becomes_ready(Some(10)), "there are no records in it");
-        assert!(WarmCopy::new(Instant::now(), 7, 7).becomes_ready(None), "nor here");
-    }
-
-    #[test]
-    fn a_restore_ends_at_its_end_though_the_last_records_are_hidden() {
-        let now = Instant::now();
-        let mut restore = Restore::new(now, 0, 10).unwrap();
-        assert!(!restore.applied(3, 5));
-        assert!(restore.report(now).is_none());
-        let later = now + PROGRESS_EVERY;
-        let report = restore.report(later).unwrap();
-        assert_eq!((report.records, report.bytes, report.remaining), (1, 5, 6));
-        assert!(restore.applied(9, 5));
     }
 }

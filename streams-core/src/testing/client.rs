@@ -134,6 +134,15 @@ impl Fetcher for MemoryFetcher {
         Ok(offset + 1)
     }
 
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        Some(self.cluster.lock().end(partition))
+    }
+
+    fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        let assigned = self.assigned.iter().find(|assigned| assigned.at == *partition)?;
+        Some(assigned.offset)
+    }
+
     fn poll(&mut self) -> Option<Fetched> {
         let state = self.cluster.lock();
         let count = self.assigned.len();
@@ -148,11 +157,18 @@ impl Fetcher for MemoryFetcher {
                         self.turn = turn + 1;
                         return Some(Fetched::Record(record));
                     }
+                    Found::Damaged => {
+                        let partition = Some(assigned.at.clone());
+                        let message = format!("{}: OFFSET_OUT_OF_RANGE", assigned.at);
+                        assigned.paused = true;
+                        return Some(Fetched::Failed { partition, error: FetchError { message } });
+                    }
                     Found::Hidden => assigned.offset += 1,
                     Found::End if assigned.end_told => break,
                     Found::End => {
                         assigned.end_told = true;
-                        return Some(Fetched::EndOfPartition(assigned.at.partition()));
+                        let (partition, offset) = (assigned.at.partition(), assigned.offset);
+                        return Some(Fetched::EndOfPartition { partition, offset });
                     }
                 }
             }

@@ -51,6 +51,10 @@ pub(crate) struct State {
     hanging: BTreeSet<(String, u32)>,
     /// How many calls have hung.
     hung: usize,
+    /// Partitions that can't be read.
+    damaged: Vec<TopicPartition>,
+    /// Replicas that lag behind serve no more than this.
+    served: BTreeMap<TopicPartition, i64>,
     /// How many records were appended: their order across partitions.
     appended: u64,
     /// Records without a key go to the partitions in turn.
@@ -88,6 +92,8 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) enum Found {
     Record(Record),
+    /// The partition can't be read.
+    Damaged,
     /// Nothing that a reader sees: an aborted record, a marker.
     Hidden,
     /// The end, as far as transactions are decided.
@@ -125,6 +131,8 @@ impl Cluster {
             twin: false,
             hanging: BTreeSet::new(),
             hung: 0,
+            damaged: vec![],
+            served: BTreeMap::new(),
             appended: 0,
             keyless: 0,
             now_ms: 0,
@@ -237,7 +245,11 @@ impl State {
     /// What is at `offset` for a reader of committed records.
     pub(crate) fn read(&self, at: &TopicPartition, offset: i64) -> Found {
         let Some(log) = self.log_ref(at) else { return Found::End };
-        if offset >= log.stable_end() {
+        if self.damaged.contains(at) {
+            return Found::Damaged;
+        }
+        let served = self.served.get(at).copied().unwrap_or(i64::MAX);
+        if offset >= log.stable_end().min(served) {
             return Found::End;
         }
         match usize::try_from(offset).ok().and_then(|offset| log.entries.get(offset)) {
@@ -249,6 +261,22 @@ impl State {
                 _ => Found::Hidden,
             },
         }
+    }
+
+    /// The partition can't be read from now on.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self, at: &TopicPartition) {
+        self.damaged.push(at.clone());
+    }
+
+    /// Readers find the partition's end at `end`, because the replica that serves them lags behind;
+    /// or, with `None`, the whole partition again.
+    #[cfg(test)]
+    pub(crate) fn serve_up_to(&mut self, at: &TopicPartition, end: Option<i64>) {
+        match end {
+            Some(end) => self.served.insert(at.clone(), end),
+            None => self.served.remove(at),
+        };
     }
 
     fn state_of(&self, entry: &Entry) -> TxnState {

@@ -640,7 +640,9 @@ impl<A: EventSource> TestDriver<A> {
             FromWorker::Held { .. }
             | FromWorker::Warmed(_)
             | FromWorker::WarmFailed(..)
-            | FromWorker::Lag(..) => {}
+            | FromWorker::CopyTooOld(_)
+            | FromWorker::Lag(..)
+            | FromWorker::Stalled(..) => {}
         }
     }
 

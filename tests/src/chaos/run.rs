@@ -232,7 +232,7 @@ impl<'s> Run<'s> {
             let mut lags = BTreeMap::new();
             for one in seen.iter().rev() {
                 let lag = u64::try_from(now_us - one.due_us).unwrap_or(0);
-                lags.entry(one.partition).or_insert(Duration::from_micros(lag));
+                lags.entry(one.partition).or_insert_with(|| Duration::from_micros(lag));
                 if lags.len() == usize::try_from(PARTITIONS).unwrap_or(usize::MAX) {
                     break;
                 }

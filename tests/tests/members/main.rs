@@ -6,5 +6,6 @@ mod callbacks;
 mod growth;
 mod leaving;
 mod racks;
+mod stuck;
 mod takeover;
 mod warm_failed;

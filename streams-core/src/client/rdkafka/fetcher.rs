@@ -43,6 +43,8 @@ pub struct RdFetcher {
     waiting: BTreeMap<TopicPartition, i64>,
     /// How many partitions the topics had when the source started.
     at_start: Arc<AtomicI32>,
+    /// Where the fetch of each partition began, or where its end was reached last.
+    reached: BTreeMap<TopicPartition, i64>,
     /// The topic of the last record: the next one's most likely.
     topic: Arc<str>,
 }
@@ -118,6 +120,7 @@ impl RdFetcher {
             assigned: BTreeSet::new(),
             paused: BTreeSet::new(),
             at_start: Arc::new(AtomicI32::new(i32::MAX)),
+            reached: BTreeMap::new(),
             topic: Arc::from(""),
         })
     }
@@ -156,13 +159,13 @@ impl RdFetcher {
     }
 
     /// Gives librdkafka what it could not be given before.
-    fn assign_waiting(&mut self) -> Option<FetchError> {
+    fn assign_waiting(&mut self) -> Option<(TopicPartition, FetchError)> {
         if self.waiting.is_empty() || !self.connected.load(Ordering::Acquire) {
             return None;
         }
         while let Some((partition, offset)) = self.waiting.pop_first() {
             if let Err(error) = self.assign_now(&partition, offset) {
-                return Some(error);
+                return Some((partition, error));
             }
         }
         None
@@ -179,6 +182,7 @@ impl RdFetcher {
             .map_err(failed)?;
         self.consumer.incremental_assign(&list).map_err(failed)?;
         self.assigned.insert(partition.clone());
+        self.reached.insert(partition.clone(), offset);
         self.watch.begin(partition, offset);
         // It does not know partitions that it has not got.
         if self.paused.contains(partition) {
@@ -236,7 +240,7 @@ impl Fetcher for RdFetcher {
     fn assign(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), FetchError> {
         self.unassign(partition);
         self.waiting.insert(partition.clone(), offset);
-        self.assign_waiting().map_or(Ok(()), Err)
+        self.assign_waiting().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     fn unassign(&mut self, partition: &TopicPartition) {
@@ -244,6 +248,7 @@ impl Fetcher for RdFetcher {
             self.resume(partition);
         }
         self.watch.end(partition);
+        self.reached.remove(partition);
         let waited = self.waiting.remove(partition).is_some();
         if waited || !self.assigned.remove(partition) {
             return;
@@ -273,6 +278,12 @@ impl Fetcher for RdFetcher {
         ffi::high_watermark(&self.consumer, partition.topic(), partition.partition())
     }
 
+    fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        let reached = self.reached.get(partition).copied()?;
+        let read = ffi::position(&self.consumer, partition.topic(), partition.partition());
+        Some(read.unwrap_or(reached).max(reached))
+    }
+
     /// Blocks for as long as a leader may be away.
     fn batch_end(&mut self, partition: &TopicPartition, offset: i64) -> Result<i64, FetchError> {
         let failed = |error: &dyn fmt::Display| FetchError { message: error.to_string() };
@@ -285,13 +296,21 @@ impl Fetcher for RdFetcher {
     }
 
     fn poll(&mut self) -> Option<Fetched> {
-        if let Some(error) = self.assign_waiting() {
-            return Some(Fetched::Failed(error));
+        if let Some((partition, error)) = self.assign_waiting() {
+            return Some(Fetched::Failed { partition: Some(partition), error });
         }
         let Self { events, buffer, topic, .. } = self;
         match events.poll(|message| record(message, buffer, topic)) {
             Some(Ok(fetched)) => Some(fetched),
-            Some(Err(error)) => Some(trouble(error)),
+            Some(Err(error)) => {
+                if let (RDKafkaErrorCode::PartitionEOF, Some((topic, number, offset))) =
+                    (error.code, &error.place)
+                {
+                    let at = TopicPartition::new(topic.as_str(), *number);
+                    self.reached.insert(at, *offset);
+                }
+                Some(trouble(error))
+            }
             None => self.watch.poll().map(Fetched::Unreadable),
         }
     }
@@ -306,7 +325,9 @@ fn trouble(error: ConsumerError) -> Fetched {
     };
     let ConsumerError { code, message, place } = error;
     match (code, place) {
-        (PartitionEOF, Some((_, partition, _))) => Fetched::EndOfPartition(partition),
+        (PartitionEOF, Some((_, partition, offset))) => {
+            Fetched::EndOfPartition { partition, offset }
+        }
         (
             // Kafka calls `InvalidMessage` CORRUPT_MESSAGE.
             BadCompression
@@ -326,8 +347,11 @@ fn trouble(error: ConsumerError) -> Fetched {
             | UnknownPartition
             | UnknownTopic
             | UnknownTopicOrPartition,
-            _,
-        ) => Fetched::Failed(FetchError { message }),
+            place,
+        ) => {
+            let partition = place.map(|(topic, number, _)| TopicPartition::new(topic, number));
+            Fetched::Failed { partition, error: FetchError { message } }
+        }
         _ => {
             tracing::warn!(target: "librdkafka", "{message}");
             Fetched::Trouble(message)

@@ -106,6 +106,23 @@ pub(super) fn high_watermark(
     (code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
+/// The offset behind the last record of the partition that was taken off the queue; `None` if
+/// there was none yet.
+pub(super) fn position(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, partition);
+    // SAFETY: consumer and list are alive for as long as they are borrowed; librdkafka writes to
+    // the list before the call returns.
+    let code = unsafe { sys::rd_kafka_position(consumer.client().native_ptr(), list.ptr()) };
+    let is_known = code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let found = list.find_partition(topic, partition).filter(|_| is_known)?;
+    found.offset().to_raw().filter(|offset| *offset >= 0)
+}
+
 /// `send_offsets_to_transaction` with a member id and a generation of our own: an assigned-only
 /// consumer's group metadata has generation -1, which the broker accepts without any fencing.
 pub(super) fn send_offsets(

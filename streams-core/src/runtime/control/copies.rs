@@ -1,9 +1,13 @@
 //! Partitions that are given up, and warm copies: what the workers are told of them.
 
+use std::time::Duration;
+
 use super::{ChangelogEnds, Control, Done, Word};
 use crate::client::wire::Isolation;
 use crate::group::{GroupCommand, Partitions};
 use crate::runtime::error::SourceError;
+use crate::runtime::prepare::delete_retention;
+use crate::runtime::tombstones::{DELETE_RETENTION, copy_age_max};
 
 impl Control {
     /// Gives partitions up; of those among `warm`, the store becomes a copy.
@@ -108,6 +112,31 @@ impl Control {
         let asked = partitions.clone();
         let answer = move |ends| Done::CopiesFound { partitions, ends };
         self.ask_ends(asked, Isolation::ReadCommitted, answer);
+        self.ask_retention();
+    }
+
+    /// Asks for how long the changelog keeps tombstones: it may have been changed.
+    pub(super) fn ask_retention(&self) {
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let _ = done.send(Done::Retention(delete_retention(&settings).await));
+        });
+    }
+
+    pub(super) fn retention(&mut self, retention: Result<Option<Duration>, SourceError>) {
+        match retention {
+            Ok(retention) => {
+                let age_max = copy_age_max(retention.unwrap_or(DELETE_RETENTION));
+                self.tell_all(|| Word::CopyAgeMax(age_max));
+            }
+            Err(error) => {
+                let changelog = &self.settings.changelog;
+                tracing::warn!(
+                    changelog, %error,
+                    "can't read `delete.retention.ms` of the changelog: it is taken to be 24 h"
+                );
+            }
+        }
     }
 
     pub(super) fn copies_found(

@@ -1,11 +1,16 @@
 //! How a source ends: by a command, by a signal, or by an error.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Control, Phase, STOP_TIMEOUT, Word};
 use crate::group::GroupCommand;
 use crate::runtime::error::SourceError;
 use crate::runtime::running::{SourceState, UserCommand};
+
+/// How long workers may take to end at once, and the member to leave then.
+const CUT_SHORT_MAX: Duration = Duration::from_secs(10);
 
 impl Control {
     pub(super) fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
@@ -15,7 +20,9 @@ impl Control {
             UserCommand::Stop => self.cut_short(),
             UserCommand::StopNow => {
                 self.stop();
-                self.tell_all(|| Word::StopNow);
+                if self.phase == Phase::Stopping {
+                    self.cut_short();
+                }
             }
             UserCommand::StopOnSignals => signals.listen(),
         }
@@ -46,8 +53,36 @@ impl Control {
         self.failure = Some(error);
         self.stop();
         if fatal {
-            self.tell_all(|| Word::StopNow);
-            self.phase = Phase::Ended;
+            self.leaves = false;
+            self.cut_short();
+        }
+    }
+
+    /// Looks for workers that do not come back from what they do.
+    pub(super) fn look_for_stuck(&mut self) {
+        let now = std::time::Instant::now();
+        let pulses = self.workers.iter().map(|worker| &*worker.pulse);
+        for (worker, waited) in self.watch.look(now, pulses) {
+            if self.running.contains(&worker) {
+                self.abandon(worker, waited);
+            }
+        }
+    }
+
+    /// The worker is stuck: the source ends without it, and this member leaves the group, which
+    /// fences the worker's commits.
+    fn abandon(&mut self, worker: usize, waited: Duration) {
+        let at = self.workers.get(worker).and_then(|handle| handle.pulse.inside());
+        let error = SourceError::Stuck { worker, at, waited };
+        tracing::error!(worker, %error, "a worker is stuck");
+        // For the case that it comes back.
+        self.tell(worker, Word::StopNow);
+        self.running.remove(&worker);
+        self.abandoned.insert(worker);
+        self.held(worker, self.hold.number, &[]);
+        self.fail(error);
+        if self.running.is_empty() {
+            self.leave();
         }
     }
 
@@ -69,25 +104,47 @@ impl Control {
                 tracing::warn!(?timeout, owned, "not all partitions have moved: leaving as it is");
                 self.stop();
             }
+            Phase::Stopping if self.is_cut_short => self.end_without_workers(),
             _ => self.cut_short(),
         }
     }
 
-    /// Somebody does not want to wait any longer.
-    pub(super) fn cut_short(&mut self) {
-        self.stop_by = None;
+    /// Somebody does not want to wait any longer: what is open is aborted, and a worker that does
+    /// not end within `CUT_SHORT_MAX` is abandoned.
+    fn cut_short(&mut self) {
         if self.phase == Phase::Draining {
             self.stop();
         }
         match self.phase {
+            Phase::Stopping if !self.is_cut_short => {
+                self.is_cut_short = true;
+                self.stop_by = Some(Instant::now() + CUT_SHORT_MAX);
+                self.tell_all(|| Word::StopNow);
+            }
+            Phase::Stopping => self.end_without_workers(),
             Phase::Leaving => self.phase = Phase::Ended,
-            _ => self.tell_all(|| Word::StopNow),
+            Phase::Running | Phase::Draining | Phase::Ended => {}
+        }
+    }
+
+    /// The workers that have not ended yet are abandoned.
+    fn end_without_workers(&mut self) {
+        for worker in self.running.clone() {
+            self.abandon(worker, CUT_SHORT_MAX);
         }
     }
 
     pub(super) fn leave(&mut self) {
+        if matches!(self.phase, Phase::Leaving | Phase::Ended) {
+            return;
+        }
+        if !self.leaves {
+            self.phase = Phase::Ended;
+            return;
+        }
         self.phase = Phase::Leaving;
-        self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+        let patience = if self.is_cut_short { CUT_SHORT_MAX } else { STOP_TIMEOUT };
+        self.stop_by = Some(Instant::now() + patience);
         if self.group.send(GroupCommand::Leave).is_err() {
             self.phase = Phase::Ended;
         }

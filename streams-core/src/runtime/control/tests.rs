@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::client::CoordinatorWatch;
-use crate::client::wire::Endpoint;
+use crate::client::wire::{ClientError, Endpoint};
+use crate::eos::Snapshot;
+use crate::runtime::history::CommittedWith;
 use crate::runtime::prepare::Clients;
 use crate::runtime::takeover::TakeOver;
 use crate::runtime::{ChangelogMissing, StartFrom};
@@ -21,6 +23,9 @@ fn at() -> TopicPartition {
 }
 
 const PARTITION: i32 = 3;
+
+const TIMEOUTS: Timeouts =
+    Timeouts { leave_timeout: Duration::ZERO, max_poll_interval: Duration::from_secs(60) };
 
 fn name() -> Partitions {
     Partitions::from([("in".to_owned(), PARTITION)])
@@ -40,6 +45,7 @@ fn text(word: &Word) -> String {
         Word::Release => "release".to_owned(),
         Word::Generation(_) => "generation".to_owned(),
         Word::Confirmed(question) => format!("confirmed {question}"),
+        Word::CopyAgeMax(age_max) => format!("copy age {age_max:?}"),
         Word::Resolved(..) => "resolved".to_owned(),
         Word::Stop => "stop".to_owned(),
         Word::StopNow => "stop now".to_owned(),
@@ -73,9 +79,9 @@ impl Bench {
         let words: Arc<Mutex<Vec<String>>> = Arc::default();
         let said = Arc::clone(&words);
         let send = move |word: Word| said.lock().expect("no panic").push(text(&word));
-        let worker = WorkerHandle { send: Box::new(send) };
+        let worker = WorkerHandle { send: Box::new(send), pulse: Arc::default() };
         let state = SharedState::default();
-        let mut control = Control::new(&settings, Duration::ZERO, vec![worker], state);
+        let mut control = Control::new(&settings, TIMEOUTS, vec![worker], state);
         control.keeps_standbys = keeps_standbys;
         control.owned.insert(PARTITION, 0);
         let commands = control.group_inbox.take().expect("it is new");
@@ -227,4 +233,119 @@ fn a_confirmation_goes_to_the_worker_that_asked() {
     assert_eq!(bench.words(), [""; 0]);
     bench.control.group_event(GroupEvent::Confirmed { question });
     assert_eq!(bench.words(), ["confirmed 5"]);
+}
+
+#[tokio::test]
+async fn s4_a_stuck_worker_is_left_behind_and_the_member_leaves() {
+    let mut bench = Bench::new(false);
+    let now = std::time::Instant::now();
+    bench.control.watch = Watch::new(now, Duration::from_millis(1), 1);
+    std::thread::sleep(Duration::from_millis(2));
+    bench.control.look_for_stuck();
+    assert_eq!(bench.words(), ["stop now", "stop"]);
+    let left = bench.commands.try_recv();
+    assert!(matches!(left, Ok(GroupCommand::Leave)), "{left:?}");
+    let failure = bench.control.failure.take();
+    assert!(matches!(failure, Some(SourceError::Stuck { worker: 0, .. })), "{failure:?}");
+    assert!(bench.control.abandoned.contains(&0));
+    bench.control.look_for_stuck();
+    assert_eq!(bench.words(), [""; 0], "once");
+}
+
+#[tokio::test]
+async fn s4_a_stop_that_is_asked_for_again_ends_without_a_worker_that_does_not() {
+    let mut bench = Bench::new(false);
+    let mut signals = Signals::default();
+    bench.control.user_command(UserCommand::Stop, &mut signals);
+    assert_eq!(bench.words(), ["stop"]);
+    bench.control.user_command(UserCommand::Stop, &mut signals);
+    assert_eq!(bench.words(), ["stop now"]);
+    bench.control.time_is_over();
+    let left = bench.commands.try_recv();
+    assert!(matches!(left, Ok(GroupCommand::Leave)), "{left:?}");
+    assert!(bench.control.abandoned.contains(&0));
+    bench.control.time_is_over();
+    assert_eq!(bench.control.phase, Phase::Ended, "nor is the coordinator waited for");
+}
+
+fn refused(name: &str, code: i16) -> SourceError {
+    let (what, detail) = ("asking for the offsets of in-3".to_owned(), String::new());
+    SourceError::Client(ClientError::Refused { what, name: name.to_owned(), code, detail })
+}
+
+fn no_broker() -> SourceError {
+    let (bootstrap, reason) = ("127.0.0.1:1".to_owned(), "connection refused".to_owned());
+    let tried = Duration::from_secs(5);
+    SourceError::Client(ClientError::NoBroker { bootstrap, tried, reason })
+}
+
+fn not_found(bench: &mut Bench, since: std::time::Instant, numbers: &[i32], error: SourceError) {
+    let attempt = Attempt { round: 0, may_be_open: false, since, failures: 0 };
+    let numbers = numbers.to_vec();
+    bench.control.done(Done::Prepared { numbers, attempt, result: Err(error) });
+}
+
+#[tokio::test]
+async fn c3_a_take_over_waits_out_an_outage_up_to_its_bound() {
+    let now = std::time::Instant::now();
+    for error in [no_broker, || refused("LEADER_NOT_AVAILABLE", 5)] {
+        let mut bench = Bench::new(false);
+        not_found(&mut bench, now, &[PARTITION], error());
+        assert!(bench.control.failure.is_none(), "{:?}", bench.control.failure);
+        let over = now.checked_sub(Duration::from_secs(61)).expect("the machine runs for longer");
+        not_found(&mut bench, over, &[PARTITION], error());
+        assert!(bench.control.failure.is_some());
+    }
+}
+
+#[tokio::test]
+async fn c3_a_missing_right_is_no_outage() {
+    let mut bench = Bench::new(false);
+    let error = refused("TOPIC_AUTHORIZATION_FAILED", 29);
+    not_found(&mut bench, std::time::Instant::now(), &[PARTITION], error);
+    let failure = bench.control.failure.map(|error| error.to_string());
+    let expected = "asking for the offsets of in-3: TOPIC_AUTHORIZATION_FAILED (29)";
+    assert!(failure.as_ref().is_some_and(|text| text.contains(expected)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn c3_a_partition_without_a_leader_does_not_hold_up_another() {
+    let mut bench = Bench::new(false);
+    bench.control.owned.insert(PARTITION + 1, 0);
+    let now = std::time::Instant::now();
+    let error = refused("LEADER_NOT_AVAILABLE", 5);
+    not_found(&mut bench, now, &[PARTITION, PARTITION + 1], error);
+    // Each is looked for by itself, and the first is found.
+    let attempt = Attempt { round: 0, may_be_open: false, since: now, failures: 1 };
+    let start = Snapshot::at(0);
+    let found = Assignment {
+        partition: at(),
+        committed: None,
+        committed_with: CommittedWith::Unknown,
+        start,
+        changelog: (0, 0),
+    };
+    let (numbers, result) = (vec![PARTITION], Ok(vec![found]));
+    bench.control.done(Done::Prepared { numbers, attempt, result });
+    assert_eq!(bench.words(), ["assign"]);
+    not_found(&mut bench, now, &[PARTITION + 1], refused("LEADER_NOT_AVAILABLE", 5));
+    assert!(bench.control.failure.is_none(), "{:?}", bench.control.failure);
+}
+
+#[tokio::test]
+async fn c3_a_partition_that_is_lost_is_looked_for_no_more() {
+    let mut bench = Bench::new(false);
+    bench.control.owned.clear();
+    let error = refused("TOPIC_AUTHORIZATION_FAILED", 29);
+    not_found(&mut bench, std::time::Instant::now(), &[PARTITION], error);
+    assert!(bench.control.failure.is_none(), "{:?}", bench.control.failure);
+}
+
+#[tokio::test]
+async fn d7_the_workers_hear_for_how_long_the_changelog_keeps_tombstones() {
+    let mut bench = Bench::new(false);
+    bench.control.done(Done::Retention(Ok(Some(Duration::from_secs(400)))));
+    assert_eq!(bench.words(), ["copy age 100s"]);
+    bench.control.done(Done::Retention(Err(no_broker())));
+    assert_eq!(bench.words(), [""; 0], "the last value counts");
 }

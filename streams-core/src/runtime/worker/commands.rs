@@ -13,8 +13,9 @@ use crate::group::Generation;
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
-use crate::runtime::error::SourceError;
+use crate::runtime::error::{SourceError, UserCode};
 use crate::runtime::slot::SlotCommand;
+use crate::store::EventSeq;
 use crate::task::TaskState;
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
@@ -38,9 +39,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             Command::Settled { partitions, .. } => {
                 for (id, last) in partitions {
-                    if let Some(task) = self.tasks.values_mut().find(|task| task.id == id) {
-                        task.committed_through(last);
-                    }
+                    self.settled(id, last);
                     self.forget_outlived(id);
                     self.opened(id, last);
                 }
@@ -59,6 +58,18 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 }
             }
             Command::Stop { reason } => self.stop(reason),
+        }
+    }
+
+    /// The partition's events up to `last` are committed.
+    fn settled(&mut self, id: PartitionId, last: EventSeq) {
+        let Some(task) = self.tasks.values_mut().find(|task| task.id == id) else {
+            return;
+        };
+        let at = task.topic_partition().clone();
+        let commit = || task.committed_through(last);
+        if let Err(error) = self.pulse.guard(UserCode::Store, &at, None, "commit_before", commit) {
+            self.fail(error);
         }
     }
 
@@ -124,13 +135,20 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let Some(task) = self.tasks.values_mut().find(|task| task.id == id) else {
             return;
         };
-        let runs = task.rewind();
         let (at, offset) = (task.topic_partition().clone(), to.offset);
+        let runs = self.pulse.guard(UserCode::Store, &at, None, "undo_from", || task.rewind());
         tracing::info!(partition = %at, offset, "rewound");
-        if task.state != TaskState::Active {
+        let is_active = task.state == TaskState::Active;
+        if is_active {
+            task.interjections = due;
+        }
+        let runs = match runs {
+            Ok(runs) => runs,
+            Err(error) => return self.fail(error),
+        };
+        if !is_active {
             return;
         }
-        task.interjections = due;
         self.run_again(at.partition(), runs);
         if let Err(error) = self.fetcher.assign(&at, offset) {
             self.fail(error.into());

@@ -11,6 +11,7 @@ use crate::client::{Fetcher, Reads, TxnProducer};
 use crate::handler::EventSource;
 use crate::runtime::error::SourceError;
 use crate::runtime::mailbox::Mailbox;
+use crate::runtime::pulse::panic_text;
 use crate::runtime::slot::Slot;
 
 /// The longest sleep: nothing depends on it, it bounds the harm of a lost wake-up.
@@ -48,9 +49,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         };
         let mut worker = Self::new(parts, fetcher, slots, mailbox, inbox);
         // A bug of ours must not leave the application waiting for ever.
-        if catch_unwind(AssertUnwindSafe(|| worker.step_until_ended())).is_err() {
-            let name = format!("worker {index} panicked");
-            end(&worker.parts, SourceError::Thread(name));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.step_until_ended())) {
+            let inside = worker.parts.pulse.inside();
+            let inside = inside.map_or_else(String::new, |place| format!(" in {place}"));
+            let message = panic_text(&*panic);
+            let error = format!("worker {index} panicked{inside}: {message}");
+            end(&worker.parts, SourceError::Thread(error));
         }
     }
 
@@ -79,9 +83,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let until = |due: Instant| due.saturating_duration_since(now).min(SLEEP_MAX);
             let sleep = due.map_or(SLEEP_MAX, until);
             if !sleep.is_zero() {
+                self.pulse.rest(true);
                 std::thread::park_timeout(sleep);
+                self.pulse.rest(false);
             }
         }
+        self.pulse.rest(true);
         self.slots.iter_mut().for_each(Slot::join);
         self.closer.wait();
         (self.parts.report)(FromWorker::Ended(self.parts.index));

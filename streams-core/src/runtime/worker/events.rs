@@ -4,12 +4,13 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker};
+use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker, find};
 use crate::client::{Fetched, Fetcher, TxnProducer, UnreadableBatch};
 use crate::eos::{Delivery, EventEnd, Offer};
 use crate::handler::{Completion, EventSource, IntoOutcome, Outcome, Severity};
 use crate::record::{ProducerRecord, Record};
-use crate::runtime::error::{EventPlace, SourceError};
+use crate::runtime::error::{CodePlace, EventPlace, SourceError, UserCode};
+use crate::runtime::pulse::panic_text;
 use crate::runtime::{OnUndecodable, OnUnreadable};
 use crate::store::{EventSeq, StateStore};
 use crate::task::{Input, Task, TaskState, Waiting as WaitingEvent};
@@ -48,9 +49,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             match self.next_record() {
                 Some(Fetched::Record(record)) => self.run_record(now, slot, record),
                 Some(Fetched::Trouble(message)) => tracing::debug!(message, "fetching"),
-                Some(Fetched::Failed(error)) => self.fail(error.into()),
+                Some(Fetched::Failed { error, .. }) => self.fail(error.into()),
                 Some(Fetched::Unreadable(batch)) => self.meet_unreadable(batch),
-                Some(Fetched::EndOfPartition(_)) => {}
+                Some(Fetched::EndOfPartition { .. }) => {}
                 None => return false,
             }
         }
@@ -133,9 +134,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let offset = Some(record.offset());
         task.context.begin(Some(record.clone()));
         let mark = task.context.mark();
+        let at = record.topic_partition();
+        self.pulse.enter(UserCode::Handler, at, offset, record.record_type());
         let dispatch = || A::dispatch(&mut task.context, &self.parts.shared, &record);
         let outcome = catch_unwind(AssertUnwindSafe(dispatch));
         let ended = settle(task, mark, outcome, 0, || place(&record));
+        self.pulse.leave();
         let ended = match ended {
             Err(error) => tolerate(task, &record, error, &self.parts.on_undecodable),
             ended => ended,
@@ -256,7 +260,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     fn complete(&mut self, now: Instant, slot: usize, completion: Completion<A::Store>) {
         let Completion { ticket, finalize } = completion;
-        let Some(task) = self.task_of(&ticket.topic_partition) else {
+        let Some(task) = find(&mut self.tasks, &ticket.topic_partition) else {
             return;
         };
         // The event of an earlier assignment or incarnation is processed again.
@@ -271,11 +275,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let at = record.as_ref().map_or_else(|| interjected(task, "completer"), place);
         task.context.begin_step(record, ticket.event);
         let mark = task.context.mark();
+        self.pulse.enter(UserCode::Completion, &at.partition, at.offset, &at.name);
         let run = || finalize(&mut task.context).into_outcome();
         let outcome = catch_unwind(AssertUnwindSafe(run));
         // This one has completed.
         let others = completers.saturating_sub(1);
-        match settle(task, mark, outcome, others, || at) {
+        let ended = settle(task, mark, outcome, others, || at);
+        self.pulse.leave();
+        match ended {
             Ok(ended) => {
                 let number = task.topic_partition().partition();
                 let begun = Begun { event: ticket.event, offset: ticket.offset, input, pinned };
@@ -332,20 +339,36 @@ pub(super) fn settle<S: StateStore>(
         Ok(Outcome::Complete) => Ended::Complete,
         Ok(Outcome::Incomplete) if completers > 0 => Ended::Incomplete { completers },
         Ok(Outcome::Incomplete) => {
-            task.context.undo_event(mark);
             let reason = WITHOUT_COMPLETER.to_owned();
-            return Err(SourceError::Handler { at: at(), reason, fatal: false });
+            let error = SourceError::Handler { at: at(), reason, fatal: false };
+            return Err(undo(task, mark, error));
         }
-        failed => {
-            task.context.undo_event(mark);
-            return Err(failure(failed, at()));
-        }
+        failed => return Err(undo(task, mark, failure(failed, at()))),
     };
-    if let Err(source) = task.context.seal(mark) {
-        task.context.undo_event(mark);
-        return Err(SourceError::Changelog { at: at(), source });
+    match catch_unwind(AssertUnwindSafe(|| task.context.seal(mark))) {
+        Ok(Ok(_)) => Ok(ended),
+        Ok(Err(source)) => Err(undo(task, mark, SourceError::Changelog { at: at(), source })),
+        Err(panic) => {
+            let EventPlace { partition, offset, name } = at();
+            let at = CodePlace { code: UserCode::Changes, partition, offset, name };
+            let error = SourceError::CodePanicked { at, message: panic_text(&*panic) };
+            Err(undo(task, mark, error))
+        }
     }
-    Ok(ended)
+}
+
+/// Undoes an event that failed. A store that panics meanwhile gets no further event, because the
+/// source stops in any case.
+fn undo<S: StateStore>(
+    task: &mut Task<S>,
+    mark: crate::record::OutputMark,
+    error: SourceError,
+) -> SourceError {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.context.undo_event(mark))) {
+        let (partition, message) = (task.topic_partition(), panic_text(&*panic));
+        tracing::error!(%partition, message, "the store panicked while it undid an event");
+    }
+    error
 }
 
 fn failure(outcome: Result<Outcome, Panic>, at: EventPlace) -> SourceError {
@@ -358,11 +381,7 @@ fn failure(outcome: Result<Outcome, Panic>, at: EventPlace) -> SourceError {
         Ok(Outcome::Unrouted | Outcome::Complete | Outcome::Incomplete) => {
             SourceError::Unrouted { at }
         }
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            SourceError::Panicked { at, message: text.unwrap_or_else(|| "no message".to_owned()) }
-        }
+        Err(panic) => SourceError::Panicked { at, message: panic_text(&*panic) },
     }
 }
 

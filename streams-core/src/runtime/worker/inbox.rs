@@ -8,6 +8,8 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId, Snapshot};
 use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
 use crate::record::TopicPartition;
+use crate::runtime::callbacks::Call;
+use crate::runtime::error::{SourceError, UserCode};
 use crate::runtime::history::CommittedWith;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{SlotCommand, SlotReply};
@@ -55,6 +57,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.pool.handle(now, Event::ReleaseCommits);
             }
             ToWorker::Confirmed(question) => self.confirmed(question),
+            ToWorker::CopyAgeMax(age_max) => self.copy_age_max = age_max,
             ToWorker::Resolved(txn, committed) => {
                 self.pool.handle(now, Event::Resolved { txn, committed });
             }
@@ -81,14 +84,19 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.close(partition.partition());
             return (self.parts.report)(FromWorker::Drained(partition));
         }
-        self.parts.callbacks.assigned(&partition);
+        self.call_back(Call::Assigned, &partition);
         let number = partition.partition();
         let warm = self.take_warm(now, number, changelog);
-        let restore = warm.unwrap_or_else(|| {
-            let task = self.new_task(&partition);
-            self.tasks.insert(number, task);
-            Restore::new(now, changelog.0, changelog.1)
-        });
+        let restore = match warm {
+            Some(restore) => restore,
+            None => match self.new_task(&partition) {
+                Ok(task) => {
+                    self.tasks.insert(number, task);
+                    Restore::new(self.moment(now), changelog.0, changelog.1)
+                }
+                Err(error) => return self.fail(error),
+            },
+        };
         let Some(task) = self.tasks.get_mut(&number) else {
             return;
         };
@@ -115,11 +123,17 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         id
     }
 
-    pub(super) fn new_task(&mut self, partition: &TopicPartition) -> Task<A::Store> {
+    /// A task with an empty store.
+    pub(super) fn new_task(
+        &mut self,
+        partition: &TopicPartition,
+    ) -> Result<Task<A::Store>, SourceError> {
         let id = self.next_id();
         let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
-        let context = EventContext::new(partition.clone(), Arc::clone(&self.parts.changelog), sink);
-        Task::new(id, context, None, Snapshot::at(0), None)
+        let changelog = Arc::clone(&self.parts.changelog);
+        let create = || EventContext::new(partition.clone(), changelog, sink);
+        let context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
+        Ok(Task::new(id, context, None, Snapshot::at(0), None))
     }
 
     /// The store is whole: events can be processed.
@@ -147,7 +161,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             tracing::info!(partition = %at, offset = start.offset, "active");
         }
         self.pool.add_partition(id, Snapshot { schedule, ..start });
-        self.parts.callbacks.activated(&at);
+        self.call_back(Call::Activated, &at);
         match assigned {
             // Its first event is not committed yet.
             Ok(()) if !is_open => {}
@@ -163,7 +177,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let Some(id) = id.filter(|id| self.pool.can_suspend(*id)) else {
             return;
         };
-        self.parts.callbacks.will_revoke(partition);
+        self.call_back(Call::WillRevoke, partition);
         self.pool.handle(now, Event::Suspend { partition: id });
         if let Some(task) = self.task_of(partition) {
             task.suspended = true;
@@ -175,7 +189,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             task.suspended = false;
             let id = task.id;
             self.pool.handle(now, Event::Resume { partition: id });
-            self.parts.callbacks.activated(partition);
+            self.call_back(Call::Activated, partition);
         }
     }
 
@@ -196,7 +210,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let id = task.id;
         // Of one that stands still it was said.
         if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) && !task.suspended {
-            self.parts.callbacks.will_revoke(partition);
+            self.call_back(Call::WillRevoke, partition);
         }
         let Some(task) = self.task_of(partition) else {
             return;
@@ -222,14 +236,24 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// The partition is not ours any more.
     pub(super) fn close(&mut self, partition: i32) {
         if let Some(mut task) = self.tasks.remove(&partition) {
-            task.context.store.revoked();
-            tracing::info!(partition = %task.topic_partition(), "closed");
+            let at = task.topic_partition().clone();
+            self.revoke_store(&mut task);
+            tracing::info!(partition = %at, "closed");
             // A copy that became ours is not a copy any more; of one that is retired it was said.
             if !task.state.is_copy() {
-                self.parts.callbacks.revoked(task.topic_partition());
+                self.call_back(Call::Revoked, &at);
             }
             // A store of 130,000 rows takes up to 100 ms.
             self.closer.drop(task);
+        }
+    }
+
+    /// Nobody needs the task's store any more.
+    pub(super) fn revoke_store(&mut self, task: &mut Task<A::Store>) {
+        let at = task.topic_partition().clone();
+        let revoked = || task.context.store.revoked();
+        if let Err(error) = self.pulse.guard(UserCode::Store, &at, None, "revoked", revoked) {
+            self.fail(error);
         }
     }
 

@@ -13,6 +13,7 @@ use super::{Clock, Waiting, Worker, next_run};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Offer, PartitionId, Schedule, ScheduleKey};
 use crate::handler::{EventContext, EventSource, Interjection, IntoOutcome, Outcome};
+use crate::runtime::error::UserCode;
 use crate::store::EventSeq;
 use crate::task::{Input, Interject, ScheduleState, Task, TaskState};
 
@@ -172,8 +173,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let at = interjected(task, name);
         task.context.begin(None);
         let mark = task.context.mark();
+        self.pulse.enter(UserCode::Interjection, &at.partition, None, name);
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context)));
-        match settle(task, mark, outcome, 0, || at) {
+        let ended = settle(task, mark, outcome, 0, || at);
+        self.pulse.leave();
+        match ended {
             Ok(ended) => {
                 let (event, records) = (task.context.event(), task.context.outputs_mut().len());
                 let begun = Begun { event, offset: None, input, pinned: false };

@@ -3,6 +3,7 @@
 //! Nothing here is shared or locked. [`Worker::step`] does what there is to do and says when to
 //! come again; it reads no clock of its own and never waits. `driver` is the thread around it.
 
+mod advance;
 mod closer;
 mod commands;
 #[cfg(test)]
@@ -24,6 +25,8 @@ mod pinned;
 mod planted_tests;
 mod restore;
 #[cfg(test)]
+mod stall_tests;
+#[cfg(test)]
 mod suspended_tests;
 mod warm;
 
@@ -32,16 +35,19 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::advance::Advance;
 use self::closer::Closer;
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
 use self::pinned::Outlived;
-use super::callbacks::Callbacks;
-use super::error::SourceError;
+use super::callbacks::{Call, Callbacks};
+use super::error::{SourceError, UserCode};
 use super::history::{ChangelogTag, CommittedWith};
 use super::mailbox::Mailbox;
 use super::policy::{ChangelogMissing, OffsetsMissing};
+use super::pulse::{Pulse, PulseWriter};
 use super::slot::{MakeProducer, OffsetsPatience, Slot, SlotReply};
+use super::tombstones::{DELETE_RETENTION, copy_age_max};
 use super::{OnUndecodable, OnUnreadable};
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
@@ -49,7 +55,8 @@ use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{Completion, EventSource, Interjection};
 use crate::record::TopicPartition;
-use crate::task::{Interject, Task};
+use crate::store::StateStore;
+use crate::task::{Interject, Moment, Task};
 
 /// So many events are processed before the mailbox is looked at again.
 const EVENTS_PER_ROUND: usize = 512;
@@ -88,6 +95,8 @@ pub(crate) enum ToWorker<S: 'static, P> {
     /// The group's coordinator has confirmed this member after the question of this number. If the
     /// member has lost its partitions instead, `LoseAll` comes.
     Confirmed(u64),
+    /// For so long a store that follows its changelog may be without the end of it.
+    CopyAgeMax(Duration),
     /// Whether an indefinite commit happened.
     Resolved(TxnSeq, bool),
     /// An interjection at any time.
@@ -121,6 +130,8 @@ pub(crate) enum FromWorker {
     Held { worker: usize, hold: u64, suspended: Vec<i32> },
     /// The warm copy has caught up.
     Warmed(TopicPartition),
+    /// The warm copy was given up because it had fallen behind for too long: a new one is wanted.
+    CopyTooOld(TopicPartition),
     /// There is no warm copy, and why.
     WarmFailed(TopicPartition, String),
     /// So many changelog offsets are missing in each warm copy.
@@ -129,6 +140,9 @@ pub(crate) enum FromWorker {
     Drained(TopicPartition),
     /// The same, and its store waits to become a copy: to be warmed, or forgotten.
     Retired(TopicPartition),
+    /// The partition does not advance although it has further records, for this reason; or it does
+    /// again.
+    Stalled(TopicPartition, Option<String>),
     /// Was this commit of ours?
     Resolve { worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)> },
     /// The worker wants a proof that the group's coordinator still counts on this member, newer
@@ -166,12 +180,14 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) make_producer: MakeProducer<P>,
     pub(crate) make_fetcher: MakeFetcher<F>,
     pub(crate) callbacks: Callbacks,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) report: Box<dyn Fn(FromWorker) + Send>,
 }
 
 /// One worker.
 pub(crate) struct Worker<A: EventSource, P, F> {
     parts: WorkerParts<A, P, F>,
+    pulse: PulseWriter,
     inbox: Receiver<ToWorker<A::Store, P>>,
     completions: Arc<CompletionMailbox<A::Store, P>>,
     fetcher: F,
@@ -198,6 +214,10 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     rejoining: bool,
     /// No transaction took the last event: what ends one wakes us.
     full: bool,
+    advance: Advance,
+    copy_age_max: Duration,
+    /// The wall clock at the beginning of the step.
+    wall: SystemTime,
     failed: bool,
     stopping: bool,
     ended: bool,
@@ -249,6 +269,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             schedule_keys: Self::schedule_keys(&parts.interjections),
             wall_ms: 0,
             pool: Pool::new(parts.eos).outage_timeout(parts.outage_timeout),
+            pulse: PulseWriter::new(Arc::clone(&parts.pulse)),
             parts,
             inbox,
             fetcher,
@@ -267,6 +288,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             holding: None,
             rejoining: false,
             full: false,
+            advance: Advance::default(),
+            copy_age_max: copy_age_max(DELETE_RETENTION),
+            wall: SystemTime::UNIX_EPOCH,
             failed: false,
             stopping: false,
             ended: false,
@@ -278,8 +302,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if self.ended {
             return Next::Ended;
         }
+        self.pulse.beat();
         let now = clock.now();
-        self.wall_ms = unix_ms(clock.wall_clock());
+        self.wall = clock.wall_clock();
+        self.wall_ms = unix_ms(self.wall);
         while let Ok(message) = self.inbox.try_recv() {
             self.handle(now, message);
         }
@@ -304,6 +330,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let worker = self.parts.index;
             (self.parts.report)(FromWorker::Held { worker, hold, suspended });
         }
+        self.look_at_positions(now);
         self.stop_if_fenced(now);
         self.end_if_stopped();
         // What lies there is to be taken: nobody wakes us for it.
@@ -338,6 +365,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         interjections.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }
 
+    /// This step's time by both clocks.
+    const fn moment(&self, now: Instant) -> Moment {
+        Moment { now, wall: self.wall }
+    }
+
     fn end_if_stopped(&mut self) {
         if self.stopping && self.tasks.is_empty() && self.pool.is_quiet() {
             self.ended = true;
@@ -345,8 +377,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn task_of(&mut self, partition: &TopicPartition) -> Option<&mut Task<A::Store>> {
-        let task = self.tasks.get_mut(&partition.partition())?;
-        (task.topic_partition() == partition).then_some(task)
+        find(&mut self.tasks, partition)
     }
 
     /// A failure that ends the source: what is complete is committed, nothing more is begun.
@@ -354,6 +385,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if !std::mem::replace(&mut self.failed, true) {
             tracing::error!(worker = self.parts.index, %error, "the source stops");
             (self.parts.report)(FromWorker::Failed(error));
+        }
+    }
+
+    /// Calls the application back. A panic there fails the source, as a handler's does.
+    fn call_back(&mut self, call: Call, partition: &TopicPartition) {
+        let Self { pulse, parts, .. } = self;
+        let run = || parts.callbacks.call(call, partition);
+        if let Err(error) = pulse.guard(UserCode::Callback, partition, None, call.name(), run) {
+            self.fail(error);
         }
     }
 
@@ -369,6 +409,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 fn unix_ms(at: SystemTime) -> i64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn find<'t, S: StateStore>(
+    tasks: &'t mut BTreeMap<i32, Task<S>>,
+    partition: &TopicPartition,
+) -> Option<&'t mut Task<S>> {
+    let task = tasks.get_mut(&partition.partition())?;
+    (task.topic_partition() == partition).then_some(task)
 }
 
 /// The next run of an interjection: `every`, longer or shorter by up to `jitter`.

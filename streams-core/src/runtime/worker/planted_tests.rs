@@ -81,7 +81,7 @@ pub(super) struct Member {
 }
 
 /// Stands still: what waits for a back-off waits for ever.
-pub(super) struct Still(pub(super) Instant);
+pub(super) struct Still(pub(super) Instant, pub(super) SystemTime);
 
 impl Clock for Still {
     fn now(&self) -> Instant {
@@ -89,7 +89,7 @@ impl Clock for Still {
     }
 
     fn wall_clock(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
+        self.1
     }
 }
 
@@ -111,7 +111,8 @@ impl World {
         for topic in [TOPIC, CHANGELOG, "out"] {
             cluster.lock().make_topic(topic);
         }
-        let (clock, at) = (Still(Instant::now()), TopicPartition::new(TOPIC, 0));
+        let (clock, at) =
+            (Still(Instant::now(), SystemTime::UNIX_EPOCH), TopicPartition::new(TOPIC, 0));
         Self { cluster, clock, at, called: Arc::default() }
     }
 

@@ -1,5 +1,8 @@
 //! The changelog: stores that are restored before their partition's events, and warm copies.
 
+use std::any::Any;
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,8 +10,9 @@ use super::Worker;
 use crate::client::{FetchError, Fetched, Fetcher, Reads, TxnProducer, UnreadableBatch};
 use crate::handler::EventSource;
 use crate::record::{Record, TopicPartition};
-use crate::runtime::error::SourceError;
-use crate::store::{Change, StateStore, is_opened, is_reserved};
+use crate::runtime::error::{CodePlace, SourceError, UserCode};
+use crate::runtime::pulse::panic_text;
+use crate::store::{Change, StateStore, is_opened, is_reserved, split_table_key};
 use crate::task::{Task, TaskState};
 
 /// So many changelog records are applied before the mailbox is looked at again.
@@ -58,6 +62,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if self.restorer.is_none() {
             return false;
         }
+        self.begin_again(now);
         self.prefer_ours();
         let is_active = self.tasks.values().any(|task| task.state == TaskState::Active);
         let budget = if is_active { RECORDS_PER_ROUND_WHILE_ACTIVE } else { RECORDS_PER_ROUND };
@@ -72,9 +77,13 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     break;
                 }
                 Some(Fetched::Record(record)) => self.restore_record(now, &record),
-                Some(Fetched::EndOfPartition(partition)) => self.changelog_ends(now, partition),
+                Some(Fetched::EndOfPartition { partition, offset }) => {
+                    self.changelog_ends(now, partition, offset);
+                }
                 Some(Fetched::Trouble(message)) => tracing::debug!(message, "restoring"),
-                Some(Fetched::Failed(error)) => self.restore_failed(error),
+                Some(Fetched::Failed { partition, error }) => {
+                    self.restore_failed(partition.as_ref(), error);
+                }
                 Some(Fetched::Unreadable(batch)) => self.changelog_unreadable(batch),
             }
         }
@@ -126,13 +135,20 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if !matches!(task.state, TaskState::Restoring(_) | TaskState::Warm(_)) {
             return;
         }
+        let moment = self.moment(now);
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return;
+        };
         let change = Change {
             offset: record.offset(),
             key: record.key().unwrap_or_default(),
             value: record.value(),
             headers: record.headers(),
         };
-        let restored = match is_reserved(change.key) {
+        let (offset, bytes) = (record.offset(), record.size_bytes());
+        let at = task.topic_partition().clone();
+        self.pulse.enter(UserCode::Restore, &at, Some(offset), "");
+        let restore = || match is_reserved(change.key) {
             true => {
                 task.restored.opened |= is_opened(change.key);
                 Ok(())
@@ -142,14 +158,22 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 task.context.store.restore(change)
             }
         };
-        let (offset, bytes) = (record.offset(), record.size_bytes());
+        let restored = catch_unwind(AssertUnwindSafe(restore));
+        self.pulse.leave();
+        let restored = match restored {
+            Ok(restored) => {
+                restored.map_err(|source| SourceError::Restore { partition: at, source })
+            }
+            Err(panic) => Err(panicked(at, &change, &*panic)),
+        };
         match (&mut task.state, restored) {
             (TaskState::Warm(_), Err(error)) => self.warm_failed(partition, &error),
-            (_, Err(source)) => {
-                let partition = task.topic_partition().clone();
-                self.fail(SourceError::Restore { partition, source });
+            (_, Err(error)) => self.fail(error),
+            (TaskState::Warm(copy), Ok(())) => {
+                let restorer = self.restorer.as_ref();
+                let end = || restorer?.end(record.topic_partition());
+                copy.applied(moment, offset, bytes, end);
             }
-            (TaskState::Warm(copy), Ok(())) => copy.applied(offset, bytes),
             (TaskState::Restoring(restore), Ok(())) => {
                 if restore.applied(offset, bytes) {
                     self.restored(now, partition);
@@ -159,12 +183,21 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// The end was reached, as far as transactions are decided. Whoever restores has made sure that
-    /// everything up to its end is (`runtime/prepare.rs`).
-    fn changelog_ends(&mut self, now: Instant, partition: i32) {
+    /// The end was reached at `offset`, as far as transactions are decided. Whoever restores has
+    /// made sure that everything up to the restore's end is (`runtime/prepare.rs`), but a replica
+    /// that lags behind ends earlier: then the next end is awaited.
+    fn changelog_ends(&mut self, now: Instant, partition: i32, offset: i64) {
+        let at = self.moment(now);
         match self.tasks.get_mut(&partition).map(|task| &mut task.state) {
-            Some(TaskState::Warm(copy)) => copy.reached_end(),
-            Some(TaskState::Restoring(_)) => self.restored(now, partition),
+            Some(TaskState::Warm(copy)) => copy.reached_end(at, offset),
+            Some(TaskState::Restoring(restore)) => {
+                if restore.reached(offset) {
+                    self.restored(now, partition);
+                } else {
+                    let (end, partition) = (restore.end(), self.changelog(partition));
+                    tracing::warn!(%partition, offset, end, "the replica's end is not the end yet");
+                }
+            }
             _ => {}
         }
     }
@@ -178,13 +211,21 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// The client does not say which partition it was.
-    fn restore_failed(&mut self, error: FetchError) {
-        if self.restores_ours() {
-            return self.fail(error.into());
-        }
-        for partition in self.warm_partitions() {
-            self.warm_failed(partition, &error);
+    /// A changelog can't be read on. If it is a copy's, the worker gives up that copy alone.
+    fn restore_failed(&mut self, changelog: Option<&TopicPartition>, error: FetchError) {
+        let known = changelog.map(TopicPartition::partition);
+        let state = known.and_then(|known| self.tasks.get(&known)).map(|task| &task.state);
+        match (known, state) {
+            (Some(number), Some(TaskState::Warm(_))) => self.warm_failed(number, &error),
+            (Some(_), Some(TaskState::Restoring(_))) => self.fail(error.into()),
+            // Not read any more.
+            (Some(_), _) => tracing::debug!(%error, "a changelog that is not read any more"),
+            (None, _) if self.restores_ours() => self.fail(error.into()),
+            (None, _) => {
+                for partition in self.warm_partitions() {
+                    self.warm_failed(partition, &error);
+                }
+            }
         }
     }
 
@@ -202,4 +243,16 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.activate(now, partition);
         self.end_restore(partition);
     }
+}
+
+/// The store panicked while it restored this change.
+fn panicked(
+    partition: TopicPartition,
+    change: &Change<'_>,
+    panic: &(dyn Any + Send),
+) -> SourceError {
+    let table = split_table_key(change).map(|(table, _)| String::from_utf8_lossy(table));
+    let name = table.map_or_else(|_| String::new(), Cow::into_owned);
+    let at = CodePlace { code: UserCode::Restore, partition, offset: Some(change.offset), name };
+    SourceError::CodePanicked { at, message: panic_text(panic) }
 }

@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use super::{FromWorker, Worker};
+use super::{FromWorker, Worker, find};
 use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
-use crate::task::{Restore, TaskState, WarmCopy};
+use crate::runtime::callbacks::Call;
+use crate::runtime::error::{SourceError, UserCode};
+use crate::task::{Restore, Task, TaskState, WarmCopy};
 
 /// The time between two reports of how far the copies are behind.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -30,18 +32,24 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if self.stopping || self.failed {
             return;
         }
-        let (low, end) = changelog;
+        let ((low, end), at) = (changelog, self.moment(now));
         let start = match self.tasks.get(&number).map(|task| &task.state) {
-            None => {
-                let task = self.new_task(partition);
-                self.tasks.insert(number, task);
-                low
-            }
+            None => match self.new_task(partition) {
+                Ok(task) => {
+                    self.tasks.insert(number, task);
+                    low
+                }
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "no warm copy");
+                    let failed = FromWorker::WarmFailed(partition.clone(), error.to_string());
+                    return (self.parts.report)(failed);
+                }
+            },
             Some(TaskState::Retired) => end,
             Some(_) => return,
         };
         if let Some(task) = self.tasks.get_mut(&number) {
-            task.state = TaskState::Warm(WarmCopy::new(now, start, end));
+            task.state = TaskState::Warm(WarmCopy::new(at, start, end));
         }
         tracing::info!(%partition, start, end, "warming up");
         if let Err(error) = self.begin_restore(number, start) {
@@ -52,15 +60,19 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Nothing of the partition is in a transaction any more: its store is what is committed.
     pub(super) fn retire(&mut self, partition: TopicPartition) {
         let id = self.next_id();
-        if let Some(task) = self.task_of(&partition) {
+        if let Some(task) = find(&mut self.tasks, &partition) {
             // What an interjection has done and is not committed goes with the assignment.
-            drop(task.rewind());
+            let rewind = || drop(task.rewind());
+            let undone = self.pulse.guard(UserCode::Store, &partition, None, "undo_from", rewind);
             // Completers that still exist belong to the former assignment.
             task.renumber(id);
             (task.state, task.retires) = (TaskState::Retired, false);
             tracing::info!(%partition, "retired");
+            if let Err(error) = undone {
+                self.fail(error);
+            }
         }
-        self.parts.callbacks.revoked(&partition);
+        self.call_back(Call::Revoked, &partition);
         (self.parts.report)(FromWorker::Retired(partition));
     }
 
@@ -104,24 +116,110 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         partition: i32,
         (low, end): (i64, i64),
     ) -> Option<Option<Restore>> {
+        let at = self.moment(now);
         let task = self.tasks.get_mut(&partition)?;
         let TaskState::Warm(copy) = &task.state else {
             return None;
         };
-        // Records that it has not seen are gone: only a new one can be whole.
-        if copy.position() < low {
+        // Records that it has not seen are gone, or tombstones may be: only a new one can be whole.
+        if copy.position() < low || copy.age(at) > self.copy_age_max {
+            let (age, partition_at) = (copy.age(at), task.topic_partition());
+            tracing::warn!(partition = %partition_at, ?age, "the warm copy is too old to be taken");
             self.close(partition);
             return None;
         }
-        let rest = copy.take(now, end);
-        let (at, missing) = (task.topic_partition(), end - rest.position());
-        tracing::info!(partition = %at, missing, "the warm copy is ours");
+        let rest = copy.take(at, (low, end));
+        let (partition, missing) = (task.topic_partition(), end - rest.position());
+        tracing::info!(%partition, missing, "the warm copy is ours");
         let is_whole = rest.is_done() || planted::is(Bug::StaleCopy);
         Some((!is_whole).then_some(rest))
     }
 
+    /// Begins again with the stores that were not whole for so long that tombstones which they have
+    /// not read may be gone. Nothing has been read since the last step.
+    pub(super) fn begin_again(&mut self, now: Instant) {
+        let (at, age_max) = (self.moment(now), self.copy_age_max);
+        let is_old = |task: &Task<A::Store>| match &task.state {
+            TaskState::Warm(copy) => copy.age(at) > age_max,
+            TaskState::Restoring(restore) => restore.age(at) > age_max,
+            _ => false,
+        };
+        let old = self.tasks.iter().filter(|(_, task)| is_old(task));
+        for partition in old.map(|(partition, _)| *partition).collect::<Vec<_>>() {
+            match self.tasks.get(&partition).map(|task| &task.state) {
+                Some(TaskState::Restoring(restore)) => {
+                    let again = restore.again(at);
+                    self.restore_again(partition, again);
+                }
+                _ => self.copy_again(partition),
+            }
+        }
+    }
+
+    /// The copy is given up; the control thread asks where the changelog begins by now.
+    fn copy_again(&mut self, partition: i32) {
+        let Some(at) = self.tasks.get(&partition).map(|task| task.topic_partition().clone()) else {
+            return;
+        };
+        let age_max = self.copy_age_max;
+        tracing::warn!(
+            partition = %at, ?age_max,
+            "the warm copy begins again: it was not whole for so long that tombstones which it has \
+             not read may be gone"
+        );
+        self.end_restore(partition);
+        self.close(partition);
+        (self.parts.report)(FromWorker::CopyTooOld(at));
+    }
+
+    /// The restore begins again with an empty store. One that takes so long twice would never end.
+    fn restore_again(&mut self, partition: i32, again: Option<Restore>) {
+        let Some(task) = self.tasks.get(&partition) else {
+            return;
+        };
+        let at = task.topic_partition().clone();
+        let Some(again) = again else {
+            let (changelog, age_max) = (self.changelog(partition), self.copy_age_max);
+            return self.fail(SourceError::RestoreTooSlow { partition: at, changelog, age_max });
+        };
+        tracing::warn!(partition = %at, "the restore begins again: it has taken too long");
+        let mut fresh = match self.new_task(&at) {
+            Ok(fresh) => fresh,
+            Err(error) => return self.fail(error),
+        };
+        let from = again.position();
+        if let Some(mut old) = self.tasks.remove(&partition) {
+            (fresh.committed, fresh.start) = (old.committed.take(), old.start.clone());
+            fresh.committed_with = old.committed_with;
+            self.revoke_store(&mut old);
+            self.closer.drop(old);
+        }
+        fresh.state = TaskState::Restoring(again);
+        self.tasks.insert(partition, fresh);
+        if let Err(error) = self.begin_restore(partition, from) {
+            self.fail(error);
+        }
+    }
+
+    /// Lets copies whose changelog is silent hear where it ends.
+    fn ask_for_ends(&mut self, now: Instant) {
+        let (at, age_max) = (self.moment(now), self.copy_age_max);
+        let asks = |(partition, task): (&i32, &mut Task<A::Store>)| match &mut task.state {
+            TaskState::Warm(copy) => {
+                copy.asks_for_end(at, age_max).then(|| (*partition, copy.position()))
+            }
+            _ => None,
+        };
+        for (partition, position) in self.tasks.iter_mut().filter_map(asks).collect::<Vec<_>>() {
+            if let Err(error) = self.begin_restore(partition, position) {
+                self.warm_failed(partition, &error);
+            }
+        }
+    }
+
     /// Says which copies have caught up, and, from time to time, how far they are behind.
     pub(super) fn report_warm(&mut self, now: Instant) {
+        self.ask_for_ends(now);
         let mut lags = BTreeMap::new();
         for partition in self.warm_partitions() {
             let changelog = self.changelog(partition);

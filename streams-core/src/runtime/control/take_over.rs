@@ -1,0 +1,108 @@
+//! Taking partitions over: where they start is found beside everything else, and tried again as
+//! long as brokers are away.
+
+use std::time::{Duration, Instant};
+
+use super::{Control, Done, Word};
+use crate::client::wire::ClientError;
+use crate::group::Partitions;
+use crate::runtime::error::SourceError;
+use crate::runtime::prepare::prepare;
+use crate::runtime::worker::Assignment;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// An attempt to find out where partitions start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// The round of their assignment.
+    pub(super) round: u64,
+    /// Whether a former owner may have died with a transaction open.
+    pub(super) may_be_open: bool,
+    /// Since when it is tried.
+    pub(super) since: Instant,
+    /// How often it has failed.
+    pub(super) failures: u32,
+}
+
+fn backoff(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        more => (BACKOFF_MIN * 2_u32.saturating_pow(more - 1)).min(BACKOFF_MAX),
+    }
+}
+
+impl Control {
+    /// Finds out where new partitions go on, beside everything else.
+    pub(super) fn prepare(&mut self, assigned: &Partitions, handed_over: &Partitions) {
+        let numbers = self.numbers(assigned);
+        if numbers.is_empty() || !self.goes_on() {
+            return;
+        }
+        let may_be_open = !assigned.is_subset(handed_over);
+        self.round += 1;
+        let round = self.round;
+        self.owned.extend(numbers.iter().map(|number| (*number, round)));
+        let attempt = Attempt { round, may_be_open, since: Instant::now(), failures: 0 };
+        self.find_starts(numbers, attempt);
+    }
+
+    fn find_starts(&self, numbers: Vec<i32>, attempt: Attempt) {
+        let (settings, done) = (self.settings.clone(), self.done.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(backoff(attempt.failures)).await;
+            let result = prepare(&settings, &numbers, attempt.may_be_open).await;
+            let _ = done.send(Done::Prepared { numbers, attempt, result });
+        });
+    }
+
+    pub(super) fn prepared(
+        &mut self,
+        numbers: &[i32],
+        attempt: Attempt,
+        result: Result<Vec<Assignment>, SourceError>,
+    ) {
+        let assignments = match result {
+            Ok(assignments) => assignments,
+            Err(error) => return self.not_prepared(numbers, attempt, error),
+        };
+        for assignment in assignments {
+            let number = assignment.partition.partition();
+            // It may have been given up, or lost, since.
+            if self.owned.get(&number) == Some(&attempt.round) {
+                self.copies.taken(number);
+                self.state.lag(number, None);
+                self.state.stalled(number, None);
+                self.tell(self.worker_of(number), Word::Assign(assignment));
+            } else if !self.owned.contains_key(&number) && self.copies.not_taken(number) {
+                self.forget(number);
+            }
+        }
+    }
+
+    /// An outage is waited out, for as long as the partitions are this member's.
+    fn not_prepared(&mut self, numbers: &[i32], attempt: Attempt, error: SourceError) {
+        let is_ours = |number: &&i32| self.owned.get(*number) == Some(&attempt.round);
+        let ours: Vec<i32> = numbers.iter().filter(is_ours).copied().collect();
+        if ours.is_empty() || !self.goes_on() {
+            return;
+        }
+        if !error.is_outage() || attempt.since.elapsed() >= self.settings.outage_timeout {
+            return self.fail(error);
+        }
+        let attempt = Attempt { failures: attempt.failures + 1, ..attempt };
+        let again = backoff(attempt.failures);
+        tracing::warn!(partitions = ?ours, %error, ?again, "can't find where partitions start yet");
+        for number in &ours {
+            self.state.stalled(*number, Some(error.to_string()));
+        }
+        // One partition without a leader must not hold up those that have one. If no broker
+        // answers at all, it is the same for all of them.
+        let is_same = matches!(error, SourceError::Client(ClientError::NoBroker { .. }));
+        let parts = if is_same { 1 } else { 2 };
+        for part in ours.chunks(ours.len().div_ceil(parts)) {
+            self.find_starts(part.to_vec(), attempt);
+        }
+    }
+}
