@@ -26,7 +26,9 @@ use streams_tests::workload::{Workload, now_us};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 8;
-const IMPLEMENTATIONS: [&str; 2] = ["running_totals", "pool"];
+const OURS: &str = "running_totals";
+const POOL: &str = "pool";
+const BASELINE: &str = "baseline";
 
 /// Throughput and latency beside a bare rdkafka pool.
 #[derive(Parser, Debug)]
@@ -49,6 +51,23 @@ struct Args {
     /// Only `throughput` or `latency`.
     #[arg(long)]
     only: Option<String>,
+    /// A `running_totals` of another commit, which takes the place of the pool.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+}
+
+impl Args {
+    fn implementations(&self) -> [&'static str; 2] {
+        [OURS, if self.baseline.is_some() { BASELINE } else { POOL }]
+    }
+
+    fn program(&self, implementation: &str) -> Result<PathBuf> {
+        match (implementation, &self.baseline) {
+            (OURS, _) => example(OURS),
+            (BASELINE, Some(program)) => Ok(program.clone()),
+            _ => Ok(std::env::current_exe()?.with_file_name(implementation)),
+        }
+    }
 }
 
 /// One run's figures, by name.
@@ -57,17 +76,10 @@ type Figures = Vec<(&'static str, f64)>;
 const WARM_UP_SECONDS: u64 = 10;
 const WARM_UP_RECORDS: u64 = 300_000;
 
-fn program(name: &str) -> Result<PathBuf> {
-    if name == "running_totals" {
-        return example(name);
-    }
-    Ok(std::env::current_exe()?.with_file_name(name))
-}
-
 struct Run {
     bootstrap: String,
     name: String,
-    implementation: &'static str,
+    program: PathBuf,
 }
 
 impl Run {
@@ -96,7 +108,7 @@ impl Run {
             ("--instance", "bench"),
         ];
         let arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
-        Program::start(&program(self.implementation)?, &arguments)
+        Program::start(&self.program, &arguments)
     }
 
     fn reader(&self) -> Result<BaseConsumer> {
@@ -196,16 +208,17 @@ impl Run {
     }
 }
 
-fn table(mode: &str, runs: &[(&'static str, Figures)]) {
-    println!("\n### {mode}\n\n| figure | running_totals | pool | ratio |\n|---|---|---|---|");
+fn table(mode: &str, implementations: [&str; 2], runs: &[(&'static str, Figures)]) {
+    let [ours, other] = implementations;
+    println!("\n### {mode}\n\n| figure | {ours} | {other} | ratio |\n|---|---|---|---|");
     let names: Vec<&str> = runs.iter().take(1).flat_map(|(_, f)| f.iter().map(|f| f.0)).collect();
     for name in names {
-        let [ours, pool] = IMPLEMENTATIONS.map(|implementation| {
+        let [ours, other] = implementations.map(|implementation| {
             let of = runs.iter().filter(|(i, _)| *i == implementation);
             let values = of.flat_map(|(_, f)| f.iter().filter(|f| f.0 == name).map(|f| f.1));
             median(&values.collect::<Vec<_>>())
         });
-        println!("| {name} | {ours:.2} | {pool:.2} | {:.2} |", ours / pool);
+        println!("| {name} | {ours:.2} | {other:.2} | {:.2} |", ours / other);
     }
 }
 
@@ -223,9 +236,13 @@ fn main() -> Result<()> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{cores} cores, shared with the broker and the reader; load before: {}", load.trim());
     // A broker that was just started is slow: nobody is measured on it.
-    for implementation in IMPLEMENTATIONS {
-        let name = format!("warm-up-{implementation}-{}", std::process::id());
-        let run = Run { bootstrap: bootstrap.clone(), name, implementation };
+    let run_of = |implementation: &str, name: String| -> Result<Run> {
+        Ok(Run { bootstrap: bootstrap.clone(), name, program: args.program(implementation)? })
+    };
+    let implementations = args.implementations();
+    for implementation in implementations {
+        let run =
+            run_of(implementation, format!("warm-up-{implementation}-{}", std::process::id()))?;
         run.throughput(WARM_UP_RECORDS).context("warming up")?;
     }
     for mode in ["throughput", "latency"] {
@@ -234,13 +251,13 @@ fn main() -> Result<()> {
         }
         let mut runs = Vec::new();
         for round in 0..args.rounds {
-            let mut in_turn = IMPLEMENTATIONS;
+            let mut in_turn = implementations;
             if round % 2 == 1 {
                 in_turn.reverse();
             }
             for implementation in in_turn {
                 let name = format!("{mode}-{implementation}-{round}-{}", std::process::id());
-                let run = Run { bootstrap: bootstrap.clone(), name, implementation };
+                let run = run_of(implementation, name)?;
                 let figures = match mode {
                     "throughput" => run.throughput(args.records),
                     _ => run.latency(args.rate, args.seconds),
@@ -250,7 +267,7 @@ fn main() -> Result<()> {
                 runs.push((implementation, figures));
             }
         }
-        table(mode, &runs);
+        table(mode, implementations, &runs);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 //! latency. The oracle checks every run. At the end a member alone restores everything, if it is
 //! much, beside a consumer that only reads it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -72,6 +73,9 @@ struct Args {
     /// Only one of the ways, by its place in the table.
     #[arg(long)]
     only: Option<usize>,
+    /// A `running_totals` of another commit: each way runs with it too, in turn.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -112,6 +116,8 @@ struct Run<'a> {
     bootstrap: &'a str,
     name: String,
     way: Way,
+    /// Whether the members are those of the other commit.
+    is_baseline: bool,
 }
 
 impl Run<'_> {
@@ -133,7 +139,10 @@ impl Run<'_> {
             ("--standby", self.way.standby),
         ];
         let arguments: Vec<&str> = arguments.iter().flat_map(|(name, v)| [*name, *v]).collect();
-        Program::start(&example("running_totals")?, &arguments)
+        match self.args.baseline.as_ref().filter(|_| self.is_baseline) {
+            Some(program) => Program::start(program, &arguments),
+            None => Program::start(&example("running_totals")?, &arguments),
+        }
     }
 
     /// A member more; waits until it has so many partitions.
@@ -319,10 +328,13 @@ fn main() -> Result<()> {
         On::Embedded => TestBroker::embedded()?,
     };
     let bootstrap = broker.bootstrap();
-    let named = |way, name: String| Run { args: &args, bootstrap: &bootstrap, name, way };
+    let named = |(way, is_baseline), name: String| {
+        let bootstrap = bootstrap.as_str();
+        Run { args: &args, bootstrap, name, way, is_baseline }
+    };
     let id = std::process::id();
     if args.warm_up > 0 {
-        named(WAYS[0], format!("rebalance-warm-up-{id}")).warm_up()?;
+        named((WAYS[0], false), format!("rebalance-warm-up-{id}")).warm_up()?;
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{:?}, {} records before; load before: {}\n", args.broker, args.records, load.trim());
@@ -331,6 +343,9 @@ fn main() -> Result<()> {
         Some(only) => vec![*WAYS.get(only).context("--only: there is no such way")?],
         None => WAYS.to_vec(),
     };
+    let programs: &[bool] = if args.baseline.is_some() { &[false, true] } else { &[false] };
+    let with = |way: &Way| programs.iter().map(|is_baseline| (*way, *is_baseline)).collect();
+    let ways: Vec<(Way, bool)> = ways.iter().flat_map(|way| -> Vec<_> { with(way) }).collect();
     let mut rows = vec![Vec::new(); ways.len()];
     let mut last = None;
     for time in 0..args.times {
@@ -353,7 +368,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn row(way: &Way, note: &str, figures: &[f64; COLUMNS]) -> String {
+fn row((way, is_baseline): &(Way, bool), note: &str, figures: &[f64; COLUMNS]) -> String {
     let figures: Vec<String> = figures.iter().map(|figure| format!("{figure:.1}")).collect();
-    format!("| {}, {}{note} | {} |", way.assignor, way.standby, figures.join(" | "))
+    let program = if *is_baseline { ", baseline" } else { "" };
+    format!("| {}, {}{program}{note} | {} |", way.assignor, way.standby, figures.join(" | "))
 }
