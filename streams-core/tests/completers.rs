@@ -88,7 +88,8 @@ fn done(driver: &TestDriver<jobs::Source>) -> Vec<i64> {
 }
 
 fn small_batches(partitions: i32) -> TestDriver<jobs::Source> {
-    let eos = EosConfig::default().target_batch_size(5).unwrap().max_batch_size(10).unwrap();
+    let eos = EosConfig::default().target_batch_size(5).and_then(|eos| eos.max_batch_size(10));
+    let eos = eos.expect("sizes in range");
     jobs::Source::builder().partitions(partitions).eos(eos).test_driver()
 }
 

@@ -19,8 +19,8 @@ pub enum GroupCommand {
     Warmed(Partitions),
     /// These copies can't be made here: another member is asked. With the reason.
     WarmFailed(Partitions, String),
-    /// The topic has so many partitions that can be used. If these are more than the plan knows, the
-    /// leader begins a rebalance; another member does if the leader has not done it until this
+    /// The topic has so many partitions that can be used. If these are more than the plan knows,
+    /// the leader begins a rebalance; another member does if the leader has not done it until this
     /// command comes again.
     Partitions(String, i32),
     /// Prove that the coordinator still counts on this member: `Confirmed` repeats the number, or

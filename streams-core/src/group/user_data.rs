@@ -344,7 +344,7 @@ mod tests {
             let bytes = Bytes::from(message);
             let (meta, told) =
                 (MemberMeta::decode(Some(&bytes)), Instructions::decode(Some(&bytes)));
-            let reason = meta.err().or(told.err());
+            let reason = meta.err().or_else(|| told.err());
             assert!(reason.is_some(), "{:?}", bytes.slice(..60));
         }
         // A long id for each of many moves.

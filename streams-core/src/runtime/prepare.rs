@@ -2,8 +2,9 @@
 //!
 //! In this order: own them in a generation; abort what a dead owner has open ([`TakeOver`]); the
 //! stable committed offset, which waits for that; the changelog's end; its last stable offset at or
-//! past that end, so that reading to it misses nothing; the committed offset once more. A moved partition stands still for all of
-//! this, so what needs no order is asked for beside it. The changelog's end most often is where it
+//! past that end, so that reading to it misses nothing; the committed offset once more. The member
+//! does not process a moved partition meanwhile, so it asks at the same time for what needs no
+//! order. The changelog's end most often is where it
 //! was before the committed offset was known: it is looked at beside that already, and again only
 //! if it isn't.
 
@@ -142,21 +143,25 @@ async fn places(
     };
     [admin, beside, begins].into_iter().for_each(|client| settings.clients.put_back(client));
     let of = |offsets: &BTreeMap<i32, i64>, p: i32| offsets.get(&p).copied().unwrap_or(0);
-    partitions
-        .iter()
-        .map(|p| {
-            let range = (of(&low, *p), of(&high, *p));
-            let committed_with = committed_with(settings, committed.get(p))?;
-            let (committed, start) = start(settings, *p, committed.get(p), range)?;
-            Ok(Assignment {
-                partition: TopicPartition::new(Arc::clone(&settings.source), *p),
-                committed,
-                committed_with,
-                start,
-                changelog: (of(&change_low, *p), of(&change_high, *p)),
-            })
-        })
-        .collect()
+    let assignment = |p: &i32| {
+        let range = (of(&low, *p), of(&high, *p));
+        let changelog = (of(&change_low, *p), of(&change_high, *p));
+        assignment(settings, *p, committed.get(p), range, changelog)
+    };
+    partitions.iter().map(assignment).collect()
+}
+
+fn assignment(
+    settings: &PrepareSettings,
+    partition: i32,
+    committed: Option<&CommittedOffset>,
+    source: (i64, i64),
+    changelog: (i64, i64),
+) -> Result<Assignment, SourceError> {
+    let committed_with = committed_with(settings, committed)?;
+    let (committed, start) = start(settings, partition, committed, source)?;
+    let partition = TopicPartition::new(Arc::clone(&settings.source), partition);
+    Ok(Assignment { partition, committed, committed_with, start, changelog })
 }
 
 /// The first offset and the end of partitions of the changelog.

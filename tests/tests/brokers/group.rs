@@ -232,7 +232,7 @@ const ZOMBIE_ROUNDS: &str = "STREAMS_ZOMBIE_ROUNDS";
 /// EOS-7: one of three is stopped for twice its session, at a random point, and goes on.
 pub(crate) fn zombies(broker: &TestBroker, prefix: &str) -> Result<()> {
     let rounds = std::env::var(ZOMBIE_ROUNDS).ok().and_then(|rounds| rounds.parse().ok());
-    let rounds: u64 = rounds.unwrap_or(if runs_long_rounds() { 3 } else { 1 });
+    let rounds: u64 = rounds.unwrap_or_else(|| if runs_long_rounds() { 3 } else { 1 });
     let mut run = Run::start(broker, prefix, 6 + 12 * rounds)?;
     let members = vec![run.member()?, run.member()?, run.member()?];
     let joins = |member: &Program| member.stderr().matches(" joined generation=").count();

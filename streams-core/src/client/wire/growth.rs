@@ -15,8 +15,8 @@ use super::admin::{
 const INVALID_PARTITIONS: i16 = 37;
 
 impl Admin {
-    /// The number of partitions of each of these topics, or Kafka's error code. One request asks for
-    /// all of them.
+    /// The number of partitions of each of these topics, or Kafka's error code. One request asks
+    /// for all of them.
     ///
     /// # Errors
     /// If no broker answers.

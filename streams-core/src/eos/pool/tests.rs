@@ -698,8 +698,7 @@ fn too_many_aborts_in_a_row_stop_the_source() {
 
 #[test]
 fn u4_a_transaction_with_too_many_bytes_ends_although_another_is_in_flight() {
-    let mut config = EosConfig::default();
-    config.max_batch_bytes = 100;
+    let config = EosConfig { max_batch_bytes: 100, ..EosConfig::default() };
     let (mut pool, now) = pool_of(config);
     event(&mut pool, now, 0, 1, true);
     pool.advance(now, false);

@@ -1,6 +1,7 @@
 //! Random histories of a group: joins, leaves, crashes, drains, processes that are stopped or cut
-//! off, static members that come back, requests and replies that are lost, copies that are slow or fail, leaders that go, coordinators that move. A third of the
-//! groups is being migrated: some of its members offer another assignor alone, some both.
+//! off, static members that come back, requests and replies that are lost, copies that are slow or
+//! fail, leaders that go, coordinators that move. A third of the groups is being migrated: some of
+//! its members offer another assignor alone, some both.
 //!
 //! After each step GRP-1 to GRP-4 hold, no more moves are made than balance needs, and in the end
 //! the group is balanced, everybody who wanted to leave has left, and nobody joins again.

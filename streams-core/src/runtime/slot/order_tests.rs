@@ -83,8 +83,7 @@ fn calls_for(offsets: Vec<OffsetToCommit>) -> Vec<&'static str> {
     calls.make(SlotCommand::Init, &reply);
     log.lock().expect("no panic").clear();
     calls.make(commit(offsets), &reply);
-    let calls = log.lock().expect("no panic").clone();
-    calls
+    log.lock().expect("no panic").clone()
 }
 
 #[test]
