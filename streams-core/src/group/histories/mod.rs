@@ -31,6 +31,8 @@ const HISTORIES_DEFAULT: u64 = 100;
 const MEMBERS_MAX: usize = 7;
 /// A group that joins again after this time has not settled: a failure is forgotten after 30 s.
 const QUIET: Duration = Duration::from_secs(45);
+/// The longest time for which a process is stopped.
+const TWINS_OVER: Duration = Duration::from_secs(24);
 const SETTLED_WITHIN: Duration = Duration::from_secs(3_600);
 
 fn number(variable: &str) -> Option<u64> {
@@ -77,6 +79,12 @@ fn history(seed: u64) -> u64 {
             _ => world.random.below(20_000),
         };
         world.run(world.now + ms(pause));
+    }
+    if world.has_static {
+        // A process that takes the place of a former one begins no generation: what the leader
+        // planned for the former one stays, until another member joins.
+        world.run(world.now + TWINS_OVER);
+        world.start();
     }
     if world.alive().iter().all(|client| world.clients[*client].is_leaving) {
         world.start();

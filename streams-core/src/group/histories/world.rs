@@ -139,7 +139,7 @@ pub(super) struct World {
     pub(super) temper: Temper,
     /// What clients offer beside `incr_coop`, or alone: a group that is being migrated.
     base: Option<Assignor>,
-    has_static: bool,
+    pub(super) has_static: bool,
     session: Duration,
     network: BTreeMap<(Instant, u64), Packet>,
     packets: u64,

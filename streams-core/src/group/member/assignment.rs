@@ -75,6 +75,9 @@ impl Member {
         let warm = self.copies.partitions();
         let view = self.view(&generation, instructions.view, &owned);
         let members = u32::try_from(view.members.len()).unwrap_or(u32::MAX);
+        // A static member that takes its former self's place begins no generation. If its former
+        // self was to give a partition up, no other member will begin one for it.
+        self.gave_up |= is_first && self.config.instance_id.is_some() && !view.unowned.is_empty();
         match view.is_partial {
             true => self.pace.planned(0, Moving::Nothing),
             false if !view.unowned.is_empty() => self.pace.planned(members, Moving::Now),

@@ -135,3 +135,21 @@ fn d2_a_claim_that_a_sticky_leader_drops_is_lost() {
     let events = bench.events();
     assert!(matches!(events[..], [.., GroupEvent::Lost { .. }]), "D2: {events:?}");
 }
+
+/// The process before it was told to give a partition up, and is gone: the coordinator lets the new
+/// process in without a rebalance.
+#[test]
+fn a_static_member_finishes_what_its_former_self_gave_up() {
+    let mut bench = Bench::configured(|config| config.instance_id = Some("i".to_owned()));
+    bench.join_request();
+    bench.joined(4);
+    let unowned = GroupView { generation: 4, unowned: parts(&[1]), ..GroupView::default() };
+    bench.synced(&[0], &Instructions { view: Some(unowned), ..told(&[], false) });
+    bench.now += WARMED_DELAY;
+    bench.join_request();
+    bench.joined(5);
+    let view = GroupView { generation: 5, ..GroupView::default() };
+    bench.synced(&[0], &Instructions { view: Some(view), ..told(&[], false) });
+    bench.heartbeat(0);
+    assert_eq!(bench.request(), None, "once");
+}
