@@ -100,7 +100,7 @@ pub fn grow_topic(bootstrap: &str, topic: &str, partitions: usize) -> Result<()>
 /// answers CreateTopics before it knows the topic itself.
 ///
 /// # Errors
-/// If the broker refuses one, or one has no leaders after [`CREATED_WITHIN`].
+/// If the broker refuses one, or one has no leaders after `CREATED_WITHIN`.
 pub fn create_topics(bootstrap: &str, topics: &[(&str, i32)]) -> Result<()> {
     create_replicated_topics(bootstrap, topics, 1)
 }

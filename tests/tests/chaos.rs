@@ -1,19 +1,24 @@
 //! The short form of the chaos program: a cluster of three loses each of its leaders, and then its
 //! majority, and no event is lost or doubled.
 //!
-//! If Java or Maven is missing, the test is listed as ignored; `STREAMS_REQUIRE_KAFKA=1` makes that
-//! a failure.
+//! It takes three minutes, so it is one of the long rounds: without `STREAMS_LONG_TESTS=1` it is
+//! listed as ignored. If Java or Maven is missing, it is too; `STREAMS_REQUIRE_KAFKA=1` makes that a
+//! failure.
 
 use libtest_mimic::Arguments;
 use streams_tests::chaos::{Settings, run};
 use streams_tests::kafka;
-use streams_tests::trial::trial;
+use streams_tests::trial::{LONG, runs_long_rounds, trial};
 
 fn main() {
     // The nodes end with the thread that started them, which is the main one.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let name = "kafka::a_cluster_of_three_loses_its_leaders_and_its_majority".to_owned();
-    let test = trial(name, kafka::missing(), kafka::REQUIRE, |_| {
+    let (skip, variable) = match runs_long_rounds() {
+        true => (kafka::missing(), kafka::REQUIRE),
+        false => (Some(format!("a long round ({LONG}=1)")), LONG),
+    };
+    let test = trial(name, skip, variable, |_| {
         let report = run(&Settings::short(), &mut |line| eprintln!("{line}"))?;
         eprintln!("{report}");
         report.check()
