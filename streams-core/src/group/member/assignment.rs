@@ -47,6 +47,8 @@ impl Member {
             return;
         };
         let Assignment { partitions, user_data } = assignment;
+        // The plan waits for this member to give up what it claimed and has lost since.
+        self.gave_up |= !std::mem::take(&mut self.forfeited).is_subset(&partitions);
         let is_first = self.confirmed < 0;
         self.patience.has_worked = true;
         self.counts.assigned(generation.generation_id);

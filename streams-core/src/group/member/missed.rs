@@ -18,6 +18,9 @@
 //!
 //! A member whose JoinGroup counted, and whose reply was lost, can't tell this from a missed
 //! generation: it loses its partitions in vain, which costs a take-over.
+//!
+//! The JoinGroup has claimed them all the same, and the plan gives what should move to no other
+//! member before this one has joined again without it. So it joins again at once.
 
 use super::Member;
 use crate::group::assignor::Assignor;

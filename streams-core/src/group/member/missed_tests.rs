@@ -153,3 +153,27 @@ fn a_static_member_finishes_what_its_former_self_gave_up() {
     bench.heartbeat(0);
     assert_eq!(bench.request(), None, "once");
 }
+
+/// Its JoinGroup claimed 1, which should move: the plan gives that to no other member yet.
+#[test]
+fn d2_a_member_that_lost_what_it_claimed_joins_again_without_it() {
+    let mut bench = away(Some("i"), Away::Joining);
+    join_and_lose(&mut bench, 3);
+    bench.now += WARMED_DELAY;
+    let join = bench.join_request();
+    assert_eq!(owned(&join, Assignor::IncrCoop), parts(&[0]));
+    bench.joined(4);
+    bench.synced(&[0], &told(&[], false));
+    bench.heartbeat(0);
+    assert_eq!(bench.request(), None, "once");
+}
+
+#[test]
+fn a_member_that_is_given_all_that_it_lost_does_not_join_again() {
+    let mut bench = away(Some("i"), Away::Joining);
+    bench.join_request();
+    bench.joined(3);
+    bench.synced(&[0, 1], &told(&[], false));
+    bench.heartbeat(0);
+    assert_eq!(bench.request(), None);
+}

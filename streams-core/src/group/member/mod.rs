@@ -151,6 +151,8 @@ pub struct Member {
     outgoing: Partitions,
     /// Ours that stand still, and can be anybody's in the generation of the JoinGroup that says so.
     released: Partitions,
+    /// What the last JoinGroup claimed, and was lost when its generation began.
+    forfeited: Partitions,
     copies: Copies,
     counts: Counts,
     /// What we said of ourselves in the last JoinGroup.
@@ -196,6 +198,7 @@ impl Member {
             assigned_in: BTreeMap::new(),
             outgoing: Partitions::new(),
             released: Partitions::new(),
+            forfeited: Partitions::new(),
             copies: Copies::default(),
             counts,
             told: MemberMeta::default(),
@@ -609,7 +612,11 @@ impl Member {
                      partitions to others without asking"
                 )
             });
-            if let Some(reason) = eager.or_else(|| self.missed(generation_id, assignor)) {
+            let missed = self.missed(generation_id, assignor).filter(|_| eager.is_none());
+            if missed.is_some() {
+                self.forfeited.clone_from(&self.owned);
+            }
+            if let Some(reason) = eager.or(missed) {
                 self.lose(&reason);
             }
         }

@@ -31,6 +31,7 @@ impl Member {
         self.rejoin_at = None;
         self.called = false;
         self.gave_up = false;
+        self.forfeited.clear();
         self.told = self.meta(now);
         let subscription = |assignor: &Assignor| Subscription {
             topics: self.config.topics.clone(),
