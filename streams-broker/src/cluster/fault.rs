@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 pub enum FaultKind {
     /// It is not done, and answered with this error code.
     Error(i16),
-    /// It is done, and answered with this error code all the same.
+    /// The broker carries the request out, and answers with this error code.
     DoneThenError(i16),
     /// It is done; the connection is closed instead of a reply.
     LoseReply,

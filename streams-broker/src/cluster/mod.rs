@@ -235,7 +235,7 @@ pub struct Cluster {
     housekeeping: Housekeeping,
     replies: VecDeque<(RequestId, Reply)>,
     stored: Stored,
-    /// How the request at hand damages what it writes.
+    /// How the current request damages what it writes.
     damage: Option<FaultKind>,
 }
 

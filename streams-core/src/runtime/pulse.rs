@@ -78,7 +78,7 @@ impl PulseWriter {
         self.shared.beat.store(self.beat, Ordering::Release);
     }
 
-    /// The worker sleeps, or has ended: its beat may stand still.
+    /// The worker sleeps, or has ended: its beat need not advance.
     pub(crate) fn rest(&self, rests: bool) {
         self.shared.rests.store(rests, Ordering::Release);
     }
@@ -149,7 +149,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "no message".to_owned())
 }
 
-/// Finds workers whose beat stands still.
+/// Finds workers whose beat does not advance.
 #[derive(Debug)]
 pub(crate) struct Watch {
     bound: Duration,

@@ -284,7 +284,7 @@ fn a_client_that_hangs_renews_all_producers_that_have_made_no_progress() {
     renewed.sort_unstable();
     assert_eq!(renewed, (0..SLOTS).collect::<Vec<_>>());
     pool.check_invariants();
-    // One that was made anew since is not to blame.
+    // A producer that was made since then has not caused the failure.
     (0..SLOTS).for_each(|slot| pool.handle(later, Event::Recovered { slot }));
     pool.check_invariants();
     commands(&mut pool);

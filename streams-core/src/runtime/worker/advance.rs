@@ -8,7 +8,7 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::task::TaskState;
 
-/// So long a partition's position may stand still before its end.
+/// How long a partition's position may stay before its end.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The time between two looks at the positions.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

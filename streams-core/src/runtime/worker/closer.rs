@@ -25,7 +25,7 @@ impl Closer {
     /// Waits until all values are dropped.
     pub(super) fn wait(&mut self) {
         for thread in self.threads.drain(..) {
-            // A value whose drop panicked is gone all the same.
+            // A value whose drop panicked is gone too.
             let _ = thread.join();
         }
     }

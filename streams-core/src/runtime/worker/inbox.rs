@@ -248,7 +248,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Nobody needs the task's store any more.
+    /// No owner and no copy needs the task's store any more.
     pub(super) fn revoke_store(&mut self, task: &mut Task<A::Store>) {
         let at = task.topic_partition().clone();
         let revoked = || task.context.store.revoked();
