@@ -2,8 +2,8 @@
 //! majority, and no event is lost or doubled.
 //!
 //! It takes three minutes, so it is one of the long rounds: without `STREAMS_LONG_TESTS=1` it is
-//! listed as ignored. If Java or Maven is missing, it is too; `STREAMS_REQUIRE_KAFKA=1` makes that a
-//! failure.
+//! listed as ignored. If Java or Maven is missing, it is ignored too, unless
+//! `STREAMS_REQUIRE_KAFKA=1` is set: then it fails.
 
 use libtest_mimic::Arguments;
 use streams_tests::chaos::{Settings, run};
