@@ -4,16 +4,13 @@
 //! committed with the offsets of its partition: an abort puts it back, and the next owner of the
 //! partition continues the schedule instead of starting each interval from zero.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::events::{Begun, Ended, interjected, settle};
+use super::step::{Ended, Ran, Step};
 use super::{Clock, Waiting, Worker, next_run};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Offer, PartitionId, Schedule, ScheduleKey};
-use crate::handler::{EventContext, EventSource, Interjection, IntoOutcome, Outcome};
-use crate::runtime::error::UserCode;
+use crate::handler::{EventSource, Interjection, IntoOutcome};
 use crate::store::EventSeq;
 use crate::task::{Input, Interject, ScheduleState, Task, TaskState};
 
@@ -104,10 +101,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             if let Some(task) = self.tasks.get_mut(&partition) {
                 task.interjections[which] = next;
             }
-            let (at, shared) = (clock.wall_clock(), Arc::clone(&self.parts.shared));
-            let run = |ctx: &mut EventContext<A::Store>| (interjection.call)(ctx, &shared, at);
+            let at = clock.wall_clock();
             let input = Input::Scheduled { which, next_ms };
-            self.interject(now, slot, partition, interjection.name, input, run);
+            let step = Step::interjection(interjection.name, input);
+            self.run_event(now, slot, partition, step, |ctx, shared, _| {
+                (interjection.call)(ctx, shared, at)
+            });
             if self.failed {
                 return;
             }
@@ -137,15 +136,18 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         mut run: Interject<A::Store>,
         at: SystemTime,
     ) {
-        let first = |ctx: &mut EventContext<A::Store>| run(ctx, at).into_outcome();
-        let Some((step, records, ended)) =
-            self.interject(now, slot, partition, "interject", Input::Once, first)
-        else {
+        if !self.tasks.get(&partition).is_some_and(|task| task.state == TaskState::Active) {
+            return;
+        }
+        let step = Step::interjection("interject", Input::Once);
+        let first =
+            self.run_event(now, slot, partition, step, |ctx, _, _| run(ctx, at).into_outcome());
+        let Some(Ran { event, records, ended }) = first else {
             return;
         };
         let complete = ended == Ended::Complete;
         if let Some(task) = self.tasks.get_mut(&partition).filter(|_| !complete || records > 0) {
-            task.keep_uncommitted(step, run, complete.then_some(step));
+            task.keep_uncommitted(event, run, complete.then_some(event));
         }
     }
 
@@ -153,41 +155,6 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn run_again(&mut self, partition: i32, runs: Vec<Interject<A::Store>>) {
         for run in runs.into_iter().rev() {
             self.waiting.push_front(Waiting::Interject(partition, run));
-        }
-    }
-
-    /// Returns the step, how many records it sends, and how it ended, if it ran and did not fail.
-    fn interject(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        partition: i32,
-        name: &str,
-        input: Input,
-        run: impl FnOnce(&mut EventContext<A::Store>) -> Outcome,
-    ) -> Option<(EventSeq, usize, Ended)> {
-        let task = self.tasks.get_mut(&partition)?;
-        if task.state != TaskState::Active {
-            return None;
-        }
-        let at = interjected(task, name);
-        task.context.begin(None);
-        let mark = task.context.mark();
-        self.pulse.enter(UserCode::Interjection, &at.partition, None, name);
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut task.context)));
-        let ended = settle(task, mark, outcome, 0, || at);
-        self.pulse.leave();
-        match ended {
-            Ok(ended) => {
-                let (event, records) = (task.context.event(), task.context.outputs_mut().len());
-                let begun = Begun { event, offset: None, input, pinned: false };
-                self.end_step(now, slot, partition, begun, ended);
-                Some((event, records, ended))
-            }
-            Err(error) => {
-                self.fail(error);
-                None
-            }
         }
     }
 }

@@ -26,6 +26,7 @@ mod planted_tests;
 mod restore;
 #[cfg(test)]
 mod stall_tests;
+mod step;
 #[cfg(test)]
 mod suspended_tests;
 mod warm;

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use super::events::interjected;
+use super::step::interjected;
 use super::{FromWorker, Worker};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{EventEnd, Offer, PartitionId};

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Worker;
-use super::events::{interjected, place};
+use super::step::{interjected, place};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::PartitionId;
 use crate::handler::EventSource;
