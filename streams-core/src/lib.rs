@@ -60,6 +60,7 @@
 //! - [`EventContext`]: what a handler sees; [`Table`] and [`StateStore`]: its state.
 //! - [`eos`]: the guarantees EOS-1 to EOS-7, and the pool of transactions that keeps them.
 //! - [`group`]: membership; [`handler::Completer`]: events that end later, from any thread.
+//! - [`jobs`]: asynchronous work by key.
 //! - [`testing`]: applications without a broker.
 //! - [`codec`]: how payloads become bytes; [`schema`]: contracts as data.
 extern crate self as streams_core;
@@ -72,6 +73,7 @@ pub mod eos;
 pub mod error;
 pub mod group;
 pub mod handler;
+pub mod jobs;
 mod planted;
 pub mod prelude;
 pub mod record;

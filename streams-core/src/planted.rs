@@ -17,6 +17,12 @@ pub(crate) enum Bug {
     KeepThroughMissedGeneration,
     /// A partition on its way goes on, though balance does not need it any more.
     MoveTooMany,
+    /// A second job of a key starts while the first one runs.
+    LaneRunsTwo,
+    /// A failed job waits for its next attempt behind the later jobs of its key.
+    RetryBehindItsKey,
+    /// No attempt of a job exceeds its timeout.
+    NoTimeout,
 }
 
 #[cfg(test)]

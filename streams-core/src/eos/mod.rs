@@ -28,8 +28,8 @@ pub use self::pool::{
     ABORTS_IN_A_ROW_MAX, Command, Event, EventEnd, Offer, PartitionId, Pool, StopReason,
 };
 pub use self::progress::{
-    CHANGELOG_PREFIX, Delivery, IN_FLIGHT_EVENTS_MAX, Progress, Snapshot, Window, changelog_tag,
-    is_ours, metadata_bytes_min,
+    CHANGELOG_PREFIX, Delivery, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX, Progress, Snapshot,
+    Window, changelog_tag, is_ours, metadata_bytes_min,
 };
 pub use self::schedule::{Schedule, ScheduleKey};
 pub use self::txn::{CommitOffset, Transaction, TxnSeq, TxnState};

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub use self::patience::ABORTS_IN_A_ROW_MAX;
 use self::patience::Patience;
 use super::config::EosConfig;
-use super::progress::{Delivery, Progress, Snapshot, Window};
+use super::progress::{Delivery, IN_FLIGHT_EVENTS_MAX, Progress, Snapshot, Window};
 use super::schedule::ScheduleKey;
 use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
 use crate::error::{Cause, Disposition, OUTAGE_TIMEOUT};
@@ -186,6 +186,7 @@ pub struct Pool {
     mode: Mode,
     commits_held: bool,
     patience: Patience,
+    in_flight_events_max: usize,
     resume_at: Option<Instant>,
     commands: VecDeque<Command>,
 }
@@ -208,6 +209,7 @@ impl Pool {
             mode: Mode::Running,
             commits_held: false,
             patience: Patience::new(OUTAGE_TIMEOUT),
+            in_flight_events_max: IN_FLIGHT_EVENTS_MAX,
             resume_at: None,
             commands: VecDeque::new(),
         };
@@ -219,6 +221,13 @@ impl Pool {
     #[must_use]
     pub const fn outage_timeout(mut self, timeout: Duration) -> Self {
         self.patience.set_outage_timeout(timeout);
+        self
+    }
+
+    /// Sets how many events of a partition may be in flight; by default 1,000.
+    #[must_use]
+    pub const fn in_flight_events_max(mut self, events: usize) -> Self {
+        self.in_flight_events_max = events;
         self
     }
 
@@ -494,7 +503,8 @@ impl Pool {
     pub fn window(&self, partition: PartitionId) -> Window {
         let bytes_max = self.config.offset_metadata_max_bytes;
         let known = self.partitions.get(&partition);
-        known.map_or(Window::Wide, |known| known.progress.window(bytes_max))
+        let events_max = self.in_flight_events_max;
+        known.map_or(Window::Wide, |known| known.progress.window(events_max, bytes_max))
     }
 
     /// The transaction that the slot's producer works for.

@@ -31,11 +31,13 @@ const FRAME_BYTES_MAX: usize = METADATA_PREFIX.len() + 3 + TAG_BYTES_MAX;
 /// What one more event takes in the metadata at most: a distance in base 36, and a comma.
 const EVENT_BYTES_MAX: usize = 13 + 1;
 
-/// How many events may be delivered and held back by an incomplete one.
+/// How many events may be delivered and held back by an incomplete one, by default.
 pub const IN_FLIGHT_EVENTS_MAX: usize = 1_000;
-/// How many done events metadata may list: far more than a member writes. A foreign hand's metadata
+/// The highest setting of that limit.
+pub const IN_FLIGHT_EVENTS_LIMIT: usize = 100_000;
+/// How many done events metadata may list: as many as a member writes. A foreign hand's metadata
 /// could ask for gigabytes otherwise.
-const DONE_EVENTS_MAX: i64 = 100_000;
+const DONE_EVENTS_MAX: i64 = IN_FLIGHT_EVENTS_LIMIT as i64;
 /// How much of metadata that can't be read an error shows.
 const SHOWN_MAX: usize = 80;
 
@@ -265,15 +267,16 @@ impl Progress {
         self.in_flight.len()
     }
 
-    /// How many more events it takes, if the metadata may have `bytes_max` bytes.
+    /// How many more events it takes, if `events_max` may be in flight and the metadata may have
+    /// `bytes_max` bytes.
     ///
     /// However few those are, one event at a time can be in flight: it needs none.
-    pub fn window(&self, bytes_max: usize) -> Window {
+    pub fn window(&self, events_max: usize, bytes_max: usize) -> Window {
         let events = self.in_flight.len();
         let frame = FRAME_BYTES_MAX + Schedule::bytes_max(self.schedule.len());
         let free = bytes_max.saturating_sub(frame);
-        let is_full = events >= IN_FLIGHT_EVENTS_MAX || self.bytes + EVENT_BYTES_MAX > free;
-        let is_wide = events <= IN_FLIGHT_EVENTS_MAX / 2 && self.bytes <= free / 2;
+        let is_full = events >= events_max || self.bytes + EVENT_BYTES_MAX > free;
+        let is_wide = events <= events_max / 2 && self.bytes <= free / 2;
         match events {
             0 => Window::Wide,
             _ if is_full => Window::Full,

@@ -48,6 +48,12 @@ impl<S: 'static> fmt::Debug for Completion<S> {
 pub trait CompletionSink<S: 'static>: Send + Sync {
     /// Hands the completion over. It never blocks: there is at most one for each event in flight.
     fn complete(&self, completion: Completion<S>);
+
+    /// Says that a [`Hold`](super::Hold) was dropped. It never blocks. Where no task takes events,
+    /// nothing is held.
+    fn release(&self, hold: EventTicket) {
+        drop(hold);
+    }
 }
 
 /// The promise to complete an event that returned [`ExecutionState::Incomplete`].
@@ -77,6 +83,11 @@ impl<S: 'static> Completer<S> {
         finalize: impl FnOnce(&mut EventContext<S>) -> Result<ExecutionState> + Send + 'static,
     ) {
         self.send(Box::new(finalize));
+    }
+
+    /// Drops the completer without a word, because its event's incarnation is over.
+    pub(crate) fn forget(mut self) {
+        self.sink = None;
     }
 
     fn send(&mut self, finalize: Finalize<S>) {

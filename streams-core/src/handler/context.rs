@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Result, Topic};
+use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Hold, Result, Topic};
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
+use crate::jobs::{Incarnation, Life};
 use crate::record::{OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
 use crate::store::{Changelog, EventSeq, StateStore};
 
@@ -29,6 +30,10 @@ pub struct EventContext<S: 'static> {
     first_step: EventSeq,
     /// How many completers the current step has taken.
     completers: AtomicUsize,
+    /// How many holds of this incarnation live.
+    holds: AtomicUsize,
+    /// Tells others when this incarnation is over.
+    life: Life,
     sink: Arc<dyn CompletionSink<S>>,
 }
 
@@ -50,6 +55,8 @@ impl<S: StateStore> EventContext<S> {
             event: EventSeq::default(),
             first_step: EventSeq::default(),
             completers: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
+            life: Life::default(),
             sink,
         }
     }
@@ -125,6 +132,16 @@ impl<S: StateStore> EventContext<S> {
         Completer::new(self.ticket(), Arc::clone(&self.sink))
     }
 
+    /// Holds the partition's later events back until the returned [`Hold`] is dropped, in any
+    /// thread: so a queue that events fill can stay within its bound without blocking the worker.
+    ///
+    /// The current event, completions and interjections go on. An abort and a revocation end the
+    /// hold as well.
+    pub fn hold(&self) -> Hold<S> {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        Hold::new(self.ticket(), Arc::clone(&self.sink))
+    }
+
     /// Fails this event: `return ctx.fail("..")` stops the application in good order.
     ///
     /// # Errors
@@ -198,14 +215,40 @@ impl<S: StateStore> EventContext<S> {
     }
 
     /// Tells the context which assignment its task has. Completions of earlier ones have no effect.
-    pub(crate) const fn set_assignment(&mut self, assignment: PartitionId) {
+    pub(crate) fn set_assignment(&mut self, assignment: PartitionId) {
+        self.end_incarnation();
         self.assignment = assignment;
         self.incarnation = 0;
     }
 
     /// Starts another incarnation after a rewind. Completions of earlier ones have no effect.
-    pub(crate) const fn next_incarnation(&mut self) {
+    pub(crate) fn next_incarnation(&mut self) {
+        self.end_incarnation();
         self.incarnation += 1;
+    }
+
+    /// Ends the incarnation: work for its events is in vain from now on.
+    pub(crate) fn end_incarnation(&mut self) {
+        self.life.end();
+        *self.holds.get_mut() = 0;
+    }
+
+    /// Returns the current incarnation, which tells when it is over.
+    pub(crate) fn incarnation(&self) -> &Incarnation {
+        self.life.current()
+    }
+
+    /// Returns true while a [`Hold`] of this incarnation lives.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) > 0
+    }
+
+    /// A hold was dropped; one of an earlier incarnation has no effect.
+    pub(crate) fn release(&mut self, ticket: &EventTicket) {
+        if self.issued(ticket) {
+            let holds = self.holds.get_mut();
+            *holds = holds.saturating_sub(1);
+        }
     }
 
     /// Returns true if the ticket's event began in this assignment and this incarnation.

@@ -8,6 +8,7 @@ mod completer;
 mod context;
 mod error;
 mod events;
+mod hold;
 mod routing;
 mod topic;
 
@@ -15,6 +16,7 @@ pub use self::completer::{Completer, Completion, CompletionSink, EventTicket, Fi
 pub use self::context::EventContext;
 pub use self::error::{HandlerError, Result, Severity};
 pub use self::events::Events;
+pub use self::hold::Hold;
 pub use self::routing::{EventSource, Interjection, IntoOutcome, Outcome, Route, RoutingTable};
 pub use self::topic::Topic;
 

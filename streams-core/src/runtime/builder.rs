@@ -19,7 +19,7 @@ use super::slot::MakeProducer;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
-use crate::eos::{EosConfig, metadata_bytes_min};
+use crate::eos::{EosConfig, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX, metadata_bytes_min};
 use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
@@ -53,6 +53,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) replication_factor: i16,
     pub(super) topic_configs: BTreeMap<String, String>,
     pub(super) eos: EosConfig,
+    pub(super) in_flight_events_max: usize,
     pub(super) workers: usize,
     pub(super) on_undecodable: OnUndecodable,
     pub(super) on_unreadable: OnUnreadable,
@@ -84,6 +85,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             replication_factor: -1,
             topic_configs: BTreeMap::new(),
             eos: EosConfig::default(),
+            in_flight_events_max: IN_FLIGHT_EVENTS_MAX,
             workers: 1,
             on_undecodable: OnUndecodable::default(),
             on_unreadable: OnUnreadable::default(),
@@ -123,6 +125,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             replication_factor: self.replication_factor,
             topic_configs: self.topic_configs,
             eos: self.eos,
+            in_flight_events_max: self.in_flight_events_max,
             workers: self.workers,
             on_undecodable: self.on_undecodable,
             on_unreadable: self.on_unreadable,
@@ -234,6 +237,21 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     #[must_use]
     pub const fn eos(mut self, eos: EosConfig) -> Self {
         self.eos = eos;
+        self
+    }
+
+    /// Sets how many events of a partition may be in flight: 1 to 100,000, by default 1,000.
+    ///
+    /// An incomplete event holds its partition's offset back, and later events go on. At this limit
+    /// the partition takes no more events until the oldest incomplete one is complete; a log line
+    /// says so. A replay after a crash repeats at most so many events.
+    ///
+    /// The events that are done travel in the metadata of the committed offset, with at least two
+    /// bytes each: beyond some 1,900 events, raise
+    /// [`EosConfig::offset_metadata_max_bytes`] and the brokers' `offset.metadata.max.bytes` too.
+    #[must_use]
+    pub const fn in_flight_events_max(mut self, events: usize) -> Self {
+        self.in_flight_events_max = events;
         self
     }
 
@@ -478,6 +496,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         }
         self.endpoint = Some(Endpoint::of(&self.cluster)?);
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
+        let (events, most) = (self.in_flight_events_max, IN_FLIGHT_EVENTS_LIMIT);
+        ConfigError::check("in_flight_events_max", events, 1..=most)?;
         if let Some(partitions) = self.partitions {
             ConfigError::check("partitions", partitions, 1..=100_000)?;
         }
@@ -546,6 +566,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         WorkerParts {
             index,
             eos: self.eos,
+            in_flight_events_max: self.in_flight_events_max,
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
             changelog_tag: None,

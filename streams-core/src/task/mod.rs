@@ -13,7 +13,7 @@
 //! that is whole becomes a copy, which follows from where the next owner begins to write.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
-//! half of them are done.
+//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too.
 
 mod restore;
 
@@ -52,6 +52,10 @@ impl TaskState {
 
 /// How many interjections of a task may be incomplete at a time.
 pub const INCOMPLETE_INTERJECTIONS_MAX: usize = IN_FLIGHT_EVENTS_MAX;
+
+/// How many fetched records a held task keeps before it pauses its fetch. A resumed fetch takes a
+/// round trip, so a task that is held for a moment does not pause.
+pub const HELD_RECORDS_MAX: usize = 256;
 
 /// An incomplete event: it waits for its completers.
 #[derive(Debug)]
@@ -184,6 +188,8 @@ pub struct Task<S: StateStore> {
     pub retires: bool,
     /// Whether it begins nothing, because the group may give it to another member.
     pub suspended: bool,
+    /// Whether it has waited for an incomplete event in this assignment.
+    pub has_waited: bool,
     paused: bool,
 }
 
@@ -215,6 +221,7 @@ impl<S: StateStore> Task<S> {
             uncommitted: BTreeMap::new(),
             retires: false,
             suspended: false,
+            has_waited: false,
             paused: false,
         }
     }
@@ -230,21 +237,23 @@ impl<S: StateStore> Task<S> {
     }
 
     /// Whether it takes another event.
-    pub const fn takes_more(&self, window: Window) -> bool {
-        self.begins() && !matches!(window, Window::Full)
+    pub fn takes_more(&self, window: Window) -> bool {
+        self.begins() && !matches!(window, Window::Full) && !self.context.is_held()
     }
 
-    /// Whether it takes no records on purpose: it is suspended, or too many events are held back by
-    /// an incomplete one.
-    pub const fn is_held_back(&self) -> bool {
-        self.suspended || self.paused
+    /// Whether it takes no records on purpose: it is suspended, an event's hold lives, or too many
+    /// events are held back by an incomplete one.
+    pub fn is_held_back(&self) -> bool {
+        self.suspended || self.paused || self.context.is_held()
     }
 
     /// Whether to pause (`Some(true)`) or to resume (`Some(false)`) the fetch now.
     pub fn flow(&mut self, window: Window) -> Option<bool> {
+        let is_held = self.context.is_held();
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
+        let waits = waits || (is_held && self.backlog.len() >= HELD_RECORDS_MAX);
         let pause = !self.backlog.is_empty() && (window == Window::Full || waits);
-        let resume = self.backlog.is_empty() && window == Window::Wide;
+        let resume = self.backlog.is_empty() && window == Window::Wide && !is_held;
         match self.paused {
             false if pause => self.paused = true,
             true if resume => self.paused = false,
@@ -257,6 +266,12 @@ impl<S: StateStore> Task<S> {
     pub fn pinning(&self) -> impl Iterator<Item = &Input> {
         let pinning = self.waiting.values().filter(|waiting| waiting.pinned);
         pinning.map(|waiting| &waiting.input)
+    }
+
+    /// Returns the oldest incomplete event of a record: it holds back the offset.
+    pub fn oldest_incomplete(&self) -> Option<&Input> {
+        let mut waiting = self.waiting.values().map(|waiting| &waiting.input);
+        waiting.find(|input| input.record().is_some())
     }
 
     /// Takes the incomplete event that `ticket` belongs to, if there is one.
@@ -322,8 +337,8 @@ impl<S: StateStore> Task<S> {
     }
 
     /// Gives the task another assignment's number: completers of the former one have no effect.
-    pub const fn renumber(&mut self, id: PartitionId) {
-        self.id = id;
+    pub fn renumber(&mut self, id: PartitionId) {
+        (self.id, self.has_waited) = (id, false);
         self.context.set_assignment(id);
     }
 
@@ -390,5 +405,43 @@ mod tests {
         task.backlog.clear();
         assert_eq!(task.flow(Window::Narrow), None, "only half of it is done");
         assert_eq!(task.flow(Window::Wide), Some(false));
+    }
+
+    #[test]
+    fn a_held_task_takes_nothing_and_pauses_its_fetch_behind_a_few_records() {
+        let partition = TopicPartition::new("t", 0);
+        let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
+        let mut task = Task::new(PartitionId(0), context, None, Snapshot::at(0), None);
+        let hold = task.context.hold();
+        let ticket = task.context.completer().ticket().clone();
+        assert!(!task.takes_more(Window::Wide) && task.is_held_back());
+        for offset in (0..).take(HELD_RECORDS_MAX) {
+            assert_eq!(task.flow(Window::Wide), None);
+            task.backlog.push_back(Record::new(partition.clone(), offset));
+        }
+        assert_eq!(task.flow(Window::Wide), Some(true));
+        task.backlog.clear();
+        assert_eq!(task.flow(Window::Wide), None, "the hold lives");
+        task.context.release(&ticket);
+        assert!(task.takes_more(Window::Wide));
+        assert_eq!(task.flow(Window::Wide), Some(false));
+        drop(hold);
+    }
+
+    #[test]
+    fn a_rewind_ends_a_hold_and_its_release_frees_no_later_one() {
+        let partition = TopicPartition::new("t", 0);
+        let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
+        let mut task = Task::new(PartitionId(0), context, None, Snapshot::at(0), None);
+        let stale = task.context.hold();
+        let ticket = task.context.completer().ticket().clone();
+        drop(task.rewind());
+        assert!(task.takes_more(Window::Wide));
+        let current = task.context.hold();
+        task.context.release(&ticket);
+        assert!(!task.takes_more(Window::Wide), "the hold of the new incarnation lives");
+        task.renumber(PartitionId(1));
+        assert!(task.takes_more(Window::Wide));
+        drop((stale, current));
     }
 }

@@ -316,10 +316,7 @@ impl<A: EventSource> TestDriver<A> {
     /// If the source stops or has stopped.
     #[track_caller]
     pub fn advance(&mut self, time: Duration) -> &mut Self {
-        let until = self.clock.now() + time;
-        self.run(Some(until));
-        self.clock.advance_to(until);
-        self.settle();
+        self.run_for(time);
         self.assert_runs();
         self
     }
@@ -559,6 +556,19 @@ impl<A: EventSource> TestDriver<A> {
         self.run(None);
     }
 
+    /// Runs what became due by `time` from now.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let until = self.clock.now() + time;
+        self.run(Some(until));
+        self.clock.advance_to(until);
+        self.settle();
+    }
+
+    /// Returns true if a completion or another message has come from elsewhere.
+    pub(super) fn take_news(&mut self) -> bool {
+        self.take_completions()
+    }
+
     /// Runs as far as `until`; without, as long as transactions are under way.
     fn run(&mut self, until: Option<Instant>) {
         for _ in 0..STEPS_MAX {
@@ -650,8 +660,10 @@ impl<A: EventSource> TestDriver<A> {
         let mut moved = false;
         for completion in self.instance.completions.try_iter() {
             match &mut self.held {
-                Some(held) => held.push_back(completion),
-                None => {
+                Some(held) if matches!(completion, ToWorker::Completion(_)) => {
+                    held.push_back(completion);
+                }
+                _ => {
                     self.instance.mailbox.send(completion);
                     moved = true;
                 }

@@ -7,6 +7,7 @@ mod cluster;
 mod context;
 mod driver;
 mod fault;
+mod jobs;
 mod producer;
 mod scenario;
 mod shown;

@@ -124,7 +124,7 @@ fn u10_foreign_metadata_does_not_expand_without_bound() {
 fn longest(distance: i64) -> (usize, usize) {
     let mut progress = Progress::new(&Snapshot::at(7));
     let mut offset = 7;
-    while progress.window(LIMIT) != Window::Full {
+    while progress.window(IN_FLIGHT_EVENTS_MAX, LIMIT) != Window::Full {
         assert_eq!(progress.deliver(offset), Delivery::Run);
         offset += distance;
     }
@@ -136,7 +136,7 @@ fn longest(distance: i64) -> (usize, usize) {
     let text = progress.snapshot().metadata(&tag);
     assert_eq!(Snapshot::parse(7, &text), Ok(progress.snapshot()));
     assert!(progress.complete(7));
-    assert_eq!((progress.window(LIMIT), progress.bytes), (Window::Wide, 0));
+    assert_eq!((progress.window(IN_FLIGHT_EVENTS_MAX, LIMIT), progress.bytes), (Window::Wide, 0));
     (events, text.len())
 }
 
@@ -187,7 +187,7 @@ fn c4_the_metadata_never_exceeds_what_was_reserved() {
                 1..=9 if !incomplete.is_empty() => {
                     assert!(progress.complete(incomplete.swap_remove(which)));
                 }
-                _ if progress.window(limit) == Window::Full => {}
+                _ if progress.window(IN_FLIGHT_EVENTS_MAX, limit) == Window::Full => {}
                 _ => {
                     let Some(offset) = log.get(position) else { continue };
                     position += 1;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::pacing::say_pace;
 use super::step::Step;
 use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker, find};
 use crate::client::{Fetched, Fetcher, TxnProducer, UnreadableBatch};
@@ -87,8 +88,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     true => self.fetcher.pause(partition),
                     false => self.fetcher.resume(partition),
                 }
-                let held_back = self.pool.in_flight(task.id);
-                tracing::debug!(%partition, pause, held_back, "the worker paces a partition");
+                say_pace(task, window, pause, self.pool.in_flight(task.id));
             }
             if task.takes_more(window)
                 && let Some(record) = task.backlog.pop_front()

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Assignment, FromWorker, ToWorker, Waiting, Worker};
+use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, find};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId, Snapshot};
-use crate::handler::{Completion, CompletionSink, EventContext, EventSource};
+use crate::handler::{Completion, CompletionSink, EventContext, EventSource, EventTicket};
 use crate::record::TopicPartition;
 use crate::runtime::callbacks::Call;
 use crate::runtime::error::{SourceError, UserCode};
@@ -23,6 +23,10 @@ impl<S: Send, P: TxnProducer> CompletionSink<S> for CompletionMailbox<S, P> {
     fn complete(&self, completion: Completion<S>) {
         self.0.send(ToWorker::Completion(completion));
     }
+
+    fn release(&self, hold: EventTicket) {
+        self.0.send(ToWorker::HoldDropped(hold));
+    }
 }
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
@@ -31,6 +35,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Slot(slot, reply) => self.slot_reply(now, slot, reply),
             ToWorker::Completion(completion) => {
                 self.waiting.push_back(Waiting::Completion(completion));
+            }
+            ToWorker::HoldDropped(ticket) => {
+                if let Some(task) = find(&mut self.tasks, &ticket.topic_partition) {
+                    task.context.release(&ticket);
+                }
             }
             ToWorker::Interject(partition, run) => {
                 self.waiting.push_back(Waiting::Interject(partition, run));
@@ -223,6 +232,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             TaskState::Active => {
                 (task.retires, task.suspended) = (retires, false);
+                // No completion has an effect any more: work for its events is in vain.
+                task.context.end_incarnation();
                 task.backlog.clear();
                 task.interjections.clear();
                 self.fetcher.unassign(partition);

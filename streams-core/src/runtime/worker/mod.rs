@@ -20,6 +20,7 @@ mod interjections;
 mod opening;
 #[cfg(test)]
 mod opening_tests;
+mod pacing;
 mod pinned;
 #[cfg(test)]
 mod planted_tests;
@@ -54,7 +55,7 @@ use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
-use crate::handler::{Completion, EventSource, Interjection};
+use crate::handler::{Completion, EventSource, EventTicket, Interjection};
 use crate::record::TopicPartition;
 use crate::store::StateStore;
 use crate::task::{Interject, Moment, Task};
@@ -71,6 +72,8 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Slot(usize, SlotReply<P>),
     /// An event is completed.
     Completion(Completion<S>),
+    /// An event's hold was dropped: its partition may take events again.
+    HoldDropped(EventTicket),
     /// A partition is ours.
     Assign(Assignment),
     /// A warm copy of the partition is wanted; its changelog has these ends.
@@ -164,6 +167,7 @@ pub(crate) type MakeFetcher<F> = Box<dyn Fn(Reads) -> Result<F, FetchError> + Se
 pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) index: usize,
     pub(crate) eos: EosConfig,
+    pub(crate) in_flight_events_max: usize,
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
     /// The changelog topic's tag, which goes with each committed offset.
@@ -269,7 +273,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             random: parts.seed | 1,
             schedule_keys: Self::schedule_keys(&parts.interjections),
             wall_ms: 0,
-            pool: Pool::new(parts.eos).outage_timeout(parts.outage_timeout),
+            pool: Pool::new(parts.eos)
+                .outage_timeout(parts.outage_timeout)
+                .in_flight_events_max(parts.in_flight_events_max),
             pulse: PulseWriter::new(Arc::clone(&parts.pulse)),
             parts,
             inbox,

@@ -1,0 +1,83 @@
+//! Why a job has no result, and finalizers for those who need none of their own.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::handler::{EventContext, ExecutionState, Result};
+
+/// Why a job has no result. Its finalizer receives the error and decides what becomes of the event:
+/// `result?` fails it, and with it the source.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job returned an error, in its last attempt.
+    #[error("the job failed in attempt {attempts}, its last one: {source}")]
+    Failed {
+        /// How many attempts there were.
+        attempts: u32,
+        /// What the job returned.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The job took longer than the scheduler's timeout, in its last attempt.
+    #[error(
+        "the job took longer than {timeout:?}: make it faster, or raise \
+         `SchedulerConfig::timeout`"
+    )]
+    TimedOut {
+        /// The scheduler's timeout.
+        timeout: Duration,
+    },
+    /// The job panicked. A panic is not retried.
+    #[error("the job panicked: {message}")]
+    Panicked {
+        /// What the job panicked with.
+        message: String,
+    },
+    /// The job was cancelled: by [`cancel_key`](super::AsyncJobScheduler::cancel_key), or because
+    /// the tokio runtime of the scheduler was shut down.
+    #[error("the job was cancelled, or its tokio runtime was shut down, before it ended")]
+    Cancelled,
+}
+
+impl JobError {
+    /// Returns the job's own error, if the job returned an `E`.
+    pub fn failure<E: Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Failed { source, .. } => source.downcast_ref(),
+            Self::TimedOut { .. } | Self::Panicked { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// What a finalizer receives: the job's result, or why there is none.
+pub type JobResult<R> = Result<R, JobError>;
+
+/// A finalizer that completes the event, or fails it with the job's error.
+///
+/// # Errors
+/// If the job has no result.
+pub fn complete<S: 'static, K, V, R>(
+    _: &mut EventContext<S>,
+    _: K,
+    _: V,
+    result: Result<R, JobError>,
+) -> Result<ExecutionState> {
+    result?;
+    Ok(ExecutionState::Complete)
+}
+
+/// A finalizer that completes the event, whatever the job returns, and logs an error. GKES: a `nil`
+/// finalizer.
+///
+/// # Errors
+/// Never.
+pub fn complete_always<S: 'static, K, V, R>(
+    _: &mut EventContext<S>,
+    _: K,
+    _: V,
+    result: Result<R, JobError>,
+) -> Result<ExecutionState> {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the scheduler completes an event although its job failed");
+    }
+    Ok(ExecutionState::Complete)
+}

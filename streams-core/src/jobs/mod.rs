@@ -1,0 +1,23 @@
+//! Asynchronous work by key: jobs that run outside of the worker's thread, and finalizers that end
+//! their events on it.
+//!
+//! - [`AsyncJobScheduler`] runs jobs for events: the jobs of one key in their order, keys in
+//!   parallel. GKES: `AsyncJobScheduler`.
+//! - [`SchedulerConfig`] has its settings, with GKES's presets.
+//! - [`lanes`] is the machine below: keyed queues without a clock or threads.
+
+mod config;
+mod error;
+mod incarnation;
+pub mod lanes;
+mod pool;
+mod scheduler;
+mod work;
+
+pub use self::config::{
+    CONCURRENCY_MAX, CONCURRENT_KEYS_MAX, JOB_ATTEMPTS_MAX, JOB_DURATION_MAX, PENDING_JOBS_MAX,
+    SchedulerConfig, WORKER_QUEUE_DEPTH_MAX,
+};
+pub use self::error::{JobError, JobResult, complete, complete_always};
+pub(crate) use self::incarnation::{Incarnation, Life};
+pub use self::scheduler::{AsyncJobScheduler, JobCounts};
