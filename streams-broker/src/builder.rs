@@ -16,6 +16,7 @@ use crate::{Broker, BrokerError};
 #[derive(Clone, Debug)]
 pub struct BrokerBuilder {
     listen: String,
+    advertised: Option<(String, u16)>,
     settings: Settings,
     limits: Limits,
     clock: Clock,
@@ -28,6 +29,7 @@ impl Default for BrokerBuilder {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".to_owned(),
+            advertised: None,
             settings: Settings::default(),
             limits: Limits::default(),
             clock: Clock::System,
@@ -50,6 +52,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn port(self, port: u16) -> Self {
         self.listen(format!("127.0.0.1:{port}"))
+    }
+
+    /// The host and the port that the broker tells its clients to use, those of a proxy for
+    /// example; by default where it listens. Kafka: `advertised.listeners`.
+    #[must_use]
+    pub fn advertise(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.advertised = Some((host.into(), port));
+        self
     }
 
     /// A topic that is there from the start.
@@ -200,8 +210,8 @@ impl BrokerBuilder {
         socket.set_nonblocking(true).map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
         let mut settings = self.settings.clone();
-        settings.host = address.ip().to_string();
-        settings.port = address.port();
+        let listens_at = (address.ip().to_string(), address.port());
+        (settings.host, settings.port) = self.advertised.clone().unwrap_or(listens_at);
         if self.data_dir.is_some() && settings.seed == 0 {
             // The ids of topics made before are not to come again.
             settings.seed = self.clock.now_ms().unsigned_abs();

@@ -74,6 +74,7 @@ pub mod error;
 pub mod group;
 pub mod handler;
 pub mod jobs;
+mod patience;
 mod planted;
 pub mod prelude;
 pub mod record;

@@ -111,10 +111,14 @@ enum Done {
     /// Where the changelogs of copies begin and end.
     CopiesFound {
         partitions: Vec<i32>,
+        retry: Retry,
         ends: Result<ChangelogEnds, SourceError>,
     },
     /// For how long the changelog keeps tombstones.
-    Retention(Result<Option<Duration>, SourceError>),
+    Retention {
+        retry: Retry,
+        retention: Result<Option<Duration>, SourceError>,
+    },
     /// Where the changelogs of partitions that stand still begin and end.
     HoldEnds {
         hold: u64,
@@ -199,6 +203,8 @@ pub(crate) struct Control {
     /// Whether the member says so when it goes.
     leaves: bool,
     phase: Phase,
+    /// Whether a partition has ever been active here.
+    has_worked: bool,
     stop_by: Option<Instant>,
     failure: Option<SourceError>,
 }
@@ -240,6 +246,7 @@ impl Control {
             leave_timeout,
             round: 0,
             phase: Phase::Running,
+            has_worked: false,
             stop_by: None,
             failure: None,
         }
@@ -381,15 +388,17 @@ impl Control {
         }
     }
 
-    /// Asks where changelogs begin and end, beside everything else.
+    /// Asks where changelogs begin and end, beside everything else, after a while.
     fn ask_ends(
         &self,
         partitions: Vec<i32>,
         isolation: Isolation,
+        after: Duration,
         answer: impl FnOnce(Result<ChangelogEnds, SourceError>) -> Done + Send + 'static,
     ) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
+            tokio::time::sleep(after).await;
             let ends = changelog_ends(&settings, &partitions, isolation).await;
             let _ = done.send(answer(ends));
         });
@@ -413,8 +422,10 @@ impl Control {
                 self.tell(worker, Word::Resolved(txn, committed));
             }
             Done::Resolved { committed: Err(error), .. } => self.fail(error),
-            Done::CopiesFound { partitions, ends } => self.copies_found(&partitions, ends),
-            Done::Retention(retention) => self.retention(retention),
+            Done::CopiesFound { partitions, retry, ends } => {
+                self.copies_found(&partitions, retry, ends);
+            }
+            Done::Retention { retry, retention } => self.retention(retry, retention),
             Done::HoldEnds { hold, ends } => self.hold_ends(hold, ends),
             Done::RetiredAt { number, round, ends } => self.retired_at(number, round, ends),
             Done::Counted(counted) => self.counted(counted),
@@ -424,6 +435,7 @@ impl Control {
     fn worker_says(&mut self, message: FromWorker) {
         match message {
             FromWorker::Active(partition) => {
+                self.has_worked = true;
                 self.state.set(SourceState::Healthy);
                 self.state.active(partition.partition(), true);
             }
@@ -491,21 +503,22 @@ impl Control {
     /// was initialised anew before, so it can't happen any more.
     fn resolve(&self, worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)>) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
+        // A transaction was on its way: the source has worked.
+        let mut retry = self.retry().having_worked(true);
         tokio::spawn(async move {
             let mut admin = Admin::new(&settings.endpoint);
             let numbers: Vec<i32> = offsets.iter().map(|(at, _, _)| at.partition()).collect();
             let (group, source) = (settings.group.as_str(), &*settings.source);
-            let mut retry = Retry::new(settings.outage_timeout);
             let committed = loop {
                 match admin.committed(group, source, &numbers, RESOLVE_TIMEOUT).await {
                     Ok(found) => break Ok(found),
-                    Err(error) => match retry.wait(error).await {
+                    Err(error) => match retry.wait(error.into()).await {
                         Ok(()) => {}
                         Err(error) => break Err(error),
                     },
                 }
             };
-            let committed = committed.map_err(SourceError::from).map(|found| {
+            let committed = committed.map(|found| {
                 offsets.iter().any(|(at, offset, metadata)| {
                     let found = found.get(&at.partition());
                     found.is_some_and(|f| f.offset == *offset && f.metadata == *metadata)

@@ -241,9 +241,12 @@ fn evidence(records: u64) -> String {
 }
 
 impl SourceError {
-    /// Whether brokers are away: the same may succeed later.
-    pub(crate) fn is_outage(&self) -> bool {
-        matches!(self, Self::Client(error) if error.cause() == Cause::Outage)
+    /// Returns where the reason lies. Whatever is not a request's failure would happen again.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Client(error) => error.cause(),
+            _ => Cause::Transaction,
+        }
     }
 }
 

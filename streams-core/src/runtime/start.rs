@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::builder::SourceBuilder;
 use super::control::{Control, Timeouts, WorkerHandle};
@@ -22,16 +21,17 @@ use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
 use crate::group::GroupConfig;
 use crate::handler::EventSource;
 
-/// How long the first pieces of a start may take.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// Checks the settings, makes or checks the topics, and starts.
     ///
-    /// Blocks until the topics are known; joining the group goes on after that.
+    /// Blocks until the topics are known; joining the group goes on after that. If no broker
+    /// answers at all, the start fails after five seconds: the address may be wrong. Once a broker
+    /// has answered, the start waits out an outage for at most
+    /// [`outage_timeout`](Self::outage_timeout), and blocks that long.
     ///
     /// # Errors
-    /// If a setting can't be used, no broker answers, or the topics don't fit.
+    /// If a setting can't be used, no broker answers, the cluster refuses this client's credentials
+    /// or permissions, an outage lasts for too long, or the topics don't fit.
     pub fn start(self) -> Result<RunningSource<A>, SourceError>
     where
         Missing: NothingMissing,
@@ -64,7 +64,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 let at_end = AtEnd(shared.clone());
                 let runtime = runtime()?;
                 let ended = runtime.block_on(async move {
-                    match settings.prepare_topics().await {
+                    match settings.await_topics().await {
                         Ok(topics) => {
                             let partitions = topics.partitions;
                             at_start.store(partitions, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 ended
             });
         let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
-        match started.recv_timeout(START_TIMEOUT) {
+        match started.recv() {
             Ok(Ok(partitions)) => {
                 Ok(RunningSource::new(partitions, user, thread, state, mailboxes))
             }

@@ -1,8 +1,11 @@
 //! The topics of a source: checked if they exist, created if they are missing.
 
+use std::time::Instant;
+
 use super::builder::SourceBuilder;
 use super::error::SourceError;
 use super::history::{ChangelogTag, CommittedWith};
+use super::outage::Retry;
 use super::policy::{ChangelogMissing, CreateTopics, NewPartitions, OnUndecodable};
 use super::problem::{TopicProblem, TopicRole};
 use crate::client::wire::{Admin, ClientError, NewTopic, TopicDescription};
@@ -32,10 +35,30 @@ struct MissingTopic<'t> {
 }
 
 impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
-    /// Checks the topics that exist, and creates those that are missing. It creates none if one is
-    /// unsuitable.
-    pub(super) async fn prepare_topics(&self) -> Result<Topics, SourceError> {
+    /// Checks and creates the topics, and waits out an outage meanwhile (C3). After an outage it
+    /// begins again, because the topics may have changed.
+    ///
+    /// # Errors
+    /// If no broker answers from the beginning, if the cluster refuses, or after `outage_timeout`.
+    pub(super) async fn await_topics(&self) -> Result<Topics, SourceError> {
         let mut admin = Admin::new(&self.endpoint());
+        let mut retry = Retry::starting(Instant::now(), self.outage_timeout);
+        loop {
+            match self.prepare_topics(&mut admin).await {
+                Ok(topics) => return Ok(topics),
+                Err(error) => {
+                    if admin.has_answered() {
+                        retry.reached();
+                    }
+                    retry.wait(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Checks the topics that exist, and creates those that are missing. It creates none if one is
+    /// unsuitable. It may be called again after an error.
+    async fn prepare_topics(&self, admin: &mut Admin) -> Result<Topics, SourceError> {
         let changelog = self.changelog_name();
         let (mut problems, mut missing) = (Vec::new(), Vec::new());
         let source = admin.topic(&self.topic).await?;
@@ -55,11 +78,11 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
                 if grows_to.is_none() {
                     problems.extend(partitions.and_then(|count| self.counts(count, found)));
                 }
-                problems.extend(cleanup_policy(&mut admin, &changelog).await?);
+                problems.extend(cleanup_policy(admin, &changelog).await?);
             }
         }
         if let Some(source) = source {
-            problems.extend(self.state(&mut admin, source, found).await?);
+            problems.extend(self.state(admin, source, found).await?);
         }
         for name in self.output_names() {
             if admin.topic(name).await?.is_none() {
@@ -81,10 +104,10 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
         if !problems.is_empty() {
             return Err(SourceError::Topics(problems));
         }
-        self.create_missing(&mut admin, &missing, partitions).await?;
+        self.create_missing(admin, &missing, partitions).await?;
         let found = match found {
             Some(found) => found,
-            None => self.created(&mut admin, &changelog).await?,
+            None => created(admin, &changelog).await?,
         };
         let changelog = found.id.map(ChangelogTag::of);
         let Some(partitions) = grows_to else {
@@ -171,24 +194,10 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
             let cleanup = if *role == TopicRole::Changelog { COMPACT } else { DELETE };
             self.create_topic(admin, name, count, cleanup).await?;
             if partitions.is_none() {
-                partitions = Some(self.created(admin, name).await?.partitions);
+                partitions = Some(created(admin, name).await?.partitions);
             }
         }
         Ok(())
-    }
-
-    /// Describes a topic that exists now.
-    async fn created(
-        &self,
-        admin: &mut Admin,
-        name: &str,
-    ) -> Result<TopicDescription, SourceError> {
-        let found = admin.topic(name).await?;
-        found.ok_or_else(|| {
-            let role = if name == self.topic { TopicRole::Source } else { TopicRole::Changelog };
-            let (topic, partitions) = (name.to_owned(), None);
-            SourceError::Topics(vec![TopicProblem::Missing { role, topic, partitions }])
-        })
     }
 
     async fn create_topic(
@@ -211,6 +220,13 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
         }
         Ok(())
     }
+}
+
+/// Describes a topic that was created a moment ago: a broker that does not know it has not heard of
+/// it yet.
+async fn created(admin: &mut Admin, name: &str) -> Result<TopicDescription, ClientError> {
+    let found = admin.topic(name).await?;
+    found.ok_or_else(|| ClientError::unknown_topic(name))
 }
 
 /// Kafka must not delete a changelog's records, only compact them.

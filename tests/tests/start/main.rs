@@ -4,6 +4,7 @@
 
 mod app;
 mod identity;
+mod outages;
 mod positions;
 mod properties;
 mod settings;

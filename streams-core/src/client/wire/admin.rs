@@ -11,14 +11,15 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest,
-    MetadataRequest, OffsetFetchRequest, TopicName,
+    BrokerId, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, GroupId,
+    ListOffsetsRequest, MetadataRequest, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::connection::Connection;
 use super::security::{Endpoint, Security};
 use super::{ClientError, error_name};
+use crate::error::Cause;
 
 /// How long one request may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+pub(super) const NOT_CONTROLLER: i16 = 41;
+const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 
 /// A topic to make.
 #[derive(Clone, Debug)]
@@ -76,6 +79,8 @@ pub struct Admin {
     bootstrap: Vec<String>,
     security: Security,
     any: Option<Connection>,
+    /// Whether a broker has ever answered.
+    has_answered: bool,
     brokers: BTreeMap<String, Connection>,
     /// Of topics that were asked for: each partition's leader's address.
     leaders: BTreeMap<String, BTreeMap<i32, String>>,
@@ -91,13 +96,25 @@ impl Admin {
         let security = endpoint.security.clone();
         let bootstrap =
             endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
-        Self { bootstrap, security, any: None, brokers: BTreeMap::new(), leaders: BTreeMap::new() }
+        Self {
+            bootstrap,
+            security,
+            any: None,
+            has_answered: false,
+            brokers: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+        }
+    }
+
+    /// Returns true if a broker has ever answered this client.
+    pub const fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Finds a broker that answers.
     ///
     /// # Errors
-    /// If none does within five seconds.
+    /// If none does within five seconds, or one refuses the client's credentials.
     pub async fn connect(&mut self) -> Result<(), ClientError> {
         if self.any.is_some() {
             return Ok(());
@@ -110,8 +127,10 @@ impl Admin {
                 match Connection::open(address, &self.security).await {
                     Ok(connection) => {
                         self.any = Some(connection);
+                        self.has_answered = true;
                         return Ok(());
                     }
+                    Err(error) if error.cause() == Cause::Access => return Err(error),
                     Err(error) => reason = error.to_string(),
                 }
             }
@@ -137,8 +156,27 @@ impl Admin {
         let reply = connection.call(request, cap, REQUEST_TIMEOUT).await;
         if matches!(reply, Err(ClientError::Connection { .. })) {
             self.any = None;
+            // A broker that answers nothing but ApiVersions must not be the first one again.
+            self.bootstrap.rotate_left(1);
         }
         reply
+    }
+
+    /// Asks the controller. A cluster with ZooKeeper creates topics nowhere else.
+    pub(super) async fn call_controller<R: Request>(
+        &mut self,
+        request: &R,
+        cap: i16,
+    ) -> Result<R::Response, ClientError> {
+        let asked = MetadataRequest::default()
+            .with_topics(Some(Vec::new()))
+            .with_allow_auto_topic_creation(false);
+        let reply = self.call(&asked, 9).await?;
+        let controller = reply.brokers.iter().find(|b| b.node_id == reply.controller_id);
+        match controller.map(|b| format!("{}:{}", b.host, b.port)) {
+            Some(address) => self.call_at(&address, request, cap).await,
+            None => Err(ClientError::refused("looking for the controller", NOT_CONTROLLER)),
+        }
     }
 
     /// Asks the broker at `address`.
@@ -203,40 +241,48 @@ impl Admin {
             .with_configs(topic.configs.iter().map(config).collect());
         let request =
             CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(10_000);
-        let reply = self.call(&request, 5).await?;
-        let Some(result) = reply.topics.first() else {
-            return Err(ClientError::connection("", "the reply names no topic"));
-        };
-        match result.error_code {
-            TOPIC_ALREADY_EXISTS => return Ok(false),
-            0 => {}
-            code => {
-                let detail =
-                    result.error_message.as_deref().map_or(String::new(), |m| format!(": {m}"));
-                let what = format!("creating topic `{}`", topic.name);
-                return Err(ClientError::Refused { what, name: error_name(code), code, detail });
+        let what = || format!("creating topic `{}`", topic.name);
+        let made = self.call(&request, 5).await.and_then(|reply| created(&reply, what));
+        let made = match made {
+            Err(error) if error.code() == Some(NOT_CONTROLLER) => {
+                let reply = self.call_controller(&request, 5).await;
+                reply.and_then(|reply| created(&reply, what))
             }
-        }
+            made => made,
+        };
+        let is_new = made.map_err(|error| error.during(what))?;
+        // Another member may have created it a moment ago.
         self.await_topic(&topic.name).await?;
-        Ok(true)
+        Ok(is_new)
     }
 
     /// A new topic is not known to all brokers at once.
     pub(super) async fn await_topic(&mut self, topic: &str) -> Result<(), ClientError> {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let started = Instant::now();
         let mut backoff = BACKOFF_MIN;
         loop {
-            let (brokers, described) = self.metadata(topic).await?;
+            let what = || format!("waiting for the new topic `{topic}`");
+            let found = self.metadata(topic).await;
+            let (brokers, described) = found.map_err(|error| error.during(what))?;
             let leads = |leader: &BrokerId| brokers.contains_key(leader);
-            let ready = described.error_code == 0
-                && !described.partitions.is_empty()
-                && described.partitions.iter().all(|p| p.error_code == 0 && leads(&p.leader_id));
-            if ready {
+            let has_leader =
+                |p: &MetadataResponsePartition| p.error_code == 0 && leads(&p.leader_id);
+            let (code, all) = (described.error_code, described.partitions.len());
+            let led = described.partitions.iter().filter(|p| has_leader(p)).count();
+            if code == 0 && led > 0 && led == all {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                let what = format!("waiting for the new topic `{topic}`");
-                return Err(ClientError::refused(what, described.error_code));
+            if ClientError::refused("", code).cause() == Cause::Access {
+                return Err(ClientError::refused(what(), code));
+            }
+            let waited = started.elapsed();
+            if waited >= REQUEST_TIMEOUT {
+                let reason = match code {
+                    0 => format!("{led} of its {all} partitions have a leader"),
+                    code => format!("{} ({code})", error_name(code)),
+                };
+                let topic = topic.to_owned();
+                return Err(ClientError::NotReady { topic, waited, reason });
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -257,6 +303,8 @@ impl Admin {
         let mut retry = Retry::within(REQUEST_TIMEOUT);
         loop {
             let done = self.try_offsets(topic, partitions, at, isolation).await;
+            let what = || format!("asking for the offsets of topic `{topic}`");
+            let done = done.map_err(|error| error.during(what));
             if done.is_err() {
                 self.forget_leaders(topic);
             }
@@ -336,10 +384,10 @@ impl Admin {
         key_type: i8,
     ) -> Result<String, ClientError> {
         let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(key_type);
-        let reply = self.call(&request, 3).await?;
+        let what = || format!("finding the coordinator of {what} `{key}`");
+        let reply = self.call(&request, 3).await.map_err(|error| error.during(what))?;
         if reply.error_code != 0 {
-            let what = format!("finding the coordinator of {what} `{key}`");
-            return Err(ClientError::refused(what, reply.error_code));
+            return Err(ClientError::refused(what(), reply.error_code));
         }
         Ok(format!("{}:{}", reply.host, reply.port))
     }
@@ -347,7 +395,8 @@ impl Admin {
     /// The stable committed offsets of a group: those of open transactions are waited for.
     ///
     /// # Errors
-    /// If the coordinator can't be asked, or a transaction stays open for `deadline`.
+    /// If the coordinator can't be asked for ten seconds, or a transaction stays open for
+    /// `deadline`.
     pub async fn committed(
         &mut self,
         group: &str,
@@ -355,11 +404,22 @@ impl Admin {
         partitions: &[i32],
         deadline: Duration,
     ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
-        let mut retry = Retry::within(deadline);
+        let mut open = Retry::within(deadline);
+        let mut away = Retry::within(REQUEST_TIMEOUT);
         loop {
             let done = self.try_committed(group, topic, partitions, true).await;
-            if !retry.after(&done).await {
+            let is_open =
+                done.as_ref().is_err_and(|error| error.code() == Some(UNSTABLE_OFFSET_COMMIT));
+            let again = match is_open {
+                true => open.after(&done).await,
+                false => away.after(&done).await,
+            };
+            if !again {
                 return done;
+            }
+            if is_open {
+                // The coordinator has answered.
+                away = Retry::within(REQUEST_TIMEOUT);
             }
         }
     }
@@ -400,10 +460,11 @@ impl Admin {
             .with_group_id(GroupId(text(group)))
             .with_topics(Some(vec![asked]))
             .with_require_stable(require_stable);
-        let reply = self.call_at(&coordinator, &request, 7).await?;
+        let what = || format!("fetching the offsets of group `{group}`");
+        let reply = self.call_at(&coordinator, &request, 7).await;
+        let reply = reply.map_err(|error| error.during(what))?;
         if reply.error_code != 0 {
-            let what = format!("fetching the offsets of group `{group}`");
-            return Err(ClientError::refused(what, reply.error_code));
+            return Err(ClientError::refused(what(), reply.error_code));
         }
         let mut offsets = BTreeMap::new();
         for partition in reply.topics.into_iter().flat_map(|t| t.partitions) {
@@ -419,6 +480,25 @@ impl Admin {
             }
         }
         Ok(offsets)
+    }
+}
+
+/// Returns whether the broker has created the topic; `false` if the topic was there already.
+fn created(
+    reply: &CreateTopicsResponse,
+    what: impl FnOnce() -> String,
+) -> Result<bool, ClientError> {
+    let Some(result) = reply.topics.first() else {
+        return Err(ClientError::connection("", "the reply names no topic"));
+    };
+    match result.error_code {
+        0 => Ok(true),
+        TOPIC_ALREADY_EXISTS => Ok(false),
+        code => {
+            let message = result.error_message.as_deref();
+            let detail = message.map_or(String::new(), |message| format!(": {message}"));
+            Err(ClientError::Refused { what: what(), name: error_name(code), code, detail })
+        }
     }
 }
 

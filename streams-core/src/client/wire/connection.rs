@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +21,11 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const CLIENT_SOFTWARE: &str = "streams-core";
 /// The lowest version of ApiVersions that carries the client's name.
 const API_VERSIONS: i16 = 3;
+
+/// Kafka's name of a kind of request: `CreateTopics`.
+fn api_name(key: i16) -> String {
+    ApiKey::try_from(key).map_or_else(|()| format!("API {key}"), |api| format!("{api:?}"))
+}
 
 /// A connection to one broker.
 pub struct Connection {
@@ -112,7 +117,7 @@ impl Connection {
     ) -> Result<R::Response, ClientError> {
         let reply = timeout(deadline, self.round_trip(request, version)).await;
         reply.map_err(|_| {
-            let reason = format!("no reply to API {} within {deadline:?}", R::KEY);
+            let reason = format!("no reply to {} within {deadline:?}", api_name(R::KEY));
             ClientError::connection(&self.address, reason)
         })?
     }
@@ -134,8 +139,9 @@ impl Connection {
         if header.correlation_id != self.correlation_id {
             return Err(broken("the reply belongs to another request".to_owned()));
         }
-        R::Response::decode(&mut reply, version)
-            .map_err(|error| broken(format!("can't read the reply to API {}: {error}", R::KEY)))
+        R::Response::decode(&mut reply, version).map_err(|error| {
+            broken(format!("can't read the reply to {}: {error}", api_name(R::KEY)))
+        })
     }
 
     async fn transfer(&mut self, frame: &[u8]) -> std::io::Result<Bytes> {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use super::admin::UNKNOWN_TOPIC_OR_PARTITION;
 use crate::error::Cause;
+
+pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// A failed request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,6 +32,27 @@ pub enum ClientError {
         /// The broker's address.
         address: String,
         /// What happened.
+        reason: String,
+    },
+    /// A step failed for want of an answer.
+    #[error("{what}: {error}")]
+    During {
+        /// The step, and on what.
+        what: String,
+        /// What went wrong.
+        error: Box<ClientError>,
+    },
+    /// A topic was created, and no broker describes all of its partitions yet.
+    #[error(
+        "the new topic `{topic}` is not ready after {waited:?}: {reason}; the brokers are busy, \
+         or too few of them are there"
+    )]
+    NotReady {
+        /// The topic.
+        topic: String,
+        /// For how long the client has waited.
+        waited: Duration,
+        /// What the broker says of the topic.
         reason: String,
     },
     /// Broker and client have no version of a request in common.
@@ -69,14 +93,37 @@ impl ClientError {
         Self::Connection { address: address.to_owned(), reason: reason.to_string() }
     }
 
+    /// The broker does not know a topic that exists.
+    pub(crate) fn unknown_topic(topic: &str) -> Self {
+        Self::refused(format!("describing topic `{topic}`"), UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
+    /// The broker describes a topic without its partitions, which it has not heard of yet.
+    pub(super) fn no_partitions(topic: &str) -> Self {
+        let (what, code) = (format!("describing topic `{topic}`"), LEADER_NOT_AVAILABLE);
+        let detail = ": the broker knows none of its partitions yet".to_owned();
+        Self::Refused { what, name: error_name(code), code, detail }
+    }
+
     pub(super) fn refused(what: impl Into<String>, code: i16) -> Self {
         Self::Refused { what: what.into(), name: error_name(code), code, detail: String::new() }
+    }
+
+    /// Names the step that failed, if the error does not name it itself.
+    pub(super) fn during(self, what: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::NoBroker { .. } | Self::Connection { .. } => {
+                Self::During { what: what(), error: Box::new(self) }
+            }
+            named => named,
+        }
     }
 
     /// Whether the same request may succeed later.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connection { .. } => true,
+            Self::During { error, .. } => error.is_retriable(),
+            Self::Connection { .. } | Self::NotReady { .. } => true,
             Self::Refused { code, .. } => {
                 ResponseError::try_from_code(*code).is_some_and(|error| error.is_retriable())
             }
@@ -87,7 +134,10 @@ impl ClientError {
     /// Where the reason lies.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::NoBroker { .. } | Self::Connection { .. } => Cause::Outage,
+            Self::During { error, .. } => error.cause(),
+            Self::NoBroker { .. } | Self::Connection { .. } | Self::NotReady { .. } => {
+                Cause::Outage
+            }
             Self::Refused { code, .. } => match Cause::of(*code) {
                 Cause::Transaction if self.is_retriable() => Cause::Outage,
                 cause => cause,
@@ -100,7 +150,17 @@ impl ClientError {
     pub const fn code(&self) -> Option<i16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            Self::During { error, .. } => error.code(),
             _ => None,
+        }
+    }
+
+    /// Returns true if no broker answers at all.
+    pub(crate) fn is_no_broker(&self) -> bool {
+        match self {
+            Self::NoBroker { .. } => true,
+            Self::During { error, .. } => error.is_no_broker(),
+            _ => false,
         }
     }
 }

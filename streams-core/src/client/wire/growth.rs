@@ -5,14 +5,22 @@ use std::time::Instant;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{CreatePartitionsRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, MetadataRequest, TopicName,
+};
 
 use super::ClientError;
 use super::admin::{
-    Admin, BACKOFF_MAX, BACKOFF_MIN, REQUEST_TIMEOUT, UNKNOWN_TOPIC_OR_PARTITION, text,
+    Admin, BACKOFF_MAX, BACKOFF_MIN, NOT_CONTROLLER, REQUEST_TIMEOUT, UNKNOWN_TOPIC_OR_PARTITION,
+    text,
 };
+use super::error::LEADER_NOT_AVAILABLE;
 
 const INVALID_PARTITIONS: i16 = 37;
+
+fn code_of(reply: &CreatePartitionsResponse) -> Option<i16> {
+    reply.results.first().map(|result| result.error_code)
+}
 
 impl Admin {
     /// The number of partitions of each of these topics, or Kafka's error code. One request asks
@@ -29,12 +37,15 @@ impl Admin {
         let request = MetadataRequest::default()
             .with_topics(Some(topics.iter().map(asked).collect()))
             .with_allow_auto_topic_creation(false);
-        let reply = self.call(&request, 9).await?;
+        let what = || format!("describing topics {topics:?}");
+        let reply = self.call(&request, 9).await.map_err(|error| error.during(what))?;
         let mut counts: BTreeMap<String, Result<i32, i16>> =
             topics.iter().map(|topic| (topic.clone(), Err(UNKNOWN_TOPIC_OR_PARTITION))).collect();
         for described in reply.topics {
             let count = i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
             let count = match described.error_code {
+                // The brokers hear of a new topic before they hear of its partitions.
+                0 if count == 0 => Err(LEADER_NOT_AVAILABLE),
                 0 => Ok(count),
                 code => Err(code),
             };
@@ -57,26 +68,29 @@ impl Admin {
             .with_assignments(None);
         let request =
             CreatePartitionsRequest::default().with_topics(vec![grown]).with_timeout_ms(10_000);
-        let reply = self.call(&request, 3).await?;
-        let result = reply.results.first();
         let what = || format!("growing topic `{topic}` to {partitions} partitions");
-        let Some(result) = result else {
-            return Err(ClientError::connection("", "the reply names no topic"));
-        };
-        match result.error_code {
-            // Another member may have been faster.
-            0 | INVALID_PARTITIONS => {}
-            code => return Err(ClientError::refused(what(), code)),
+        let mut reply = self.call(&request, 3).await;
+        if reply.as_ref().is_ok_and(|reply| code_of(reply) == Some(NOT_CONTROLLER)) {
+            reply = self.call_controller(&request, 3).await;
         }
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let reply = reply.map_err(|error| error.during(what))?;
+        match code_of(&reply) {
+            // Another member may have been faster.
+            Some(0 | INVALID_PARTITIONS) => {}
+            Some(code) => return Err(ClientError::refused(what(), code)),
+            None => return Err(ClientError::connection("", "the reply names no topic")),
+        }
+        let started = Instant::now();
         let mut backoff = BACKOFF_MIN;
         loop {
             let is_ready = self.partitions(topic).await?.is_some_and(|count| count >= partitions);
             if is_ready {
                 return self.await_topic(topic).await;
             }
-            if Instant::now() >= deadline {
-                return Err(ClientError::refused(what(), result.error_code));
+            let waited = started.elapsed();
+            if waited >= REQUEST_TIMEOUT {
+                let reason = format!("it does not have {partitions} partitions yet");
+                return Err(ClientError::NotReady { topic: topic.to_owned(), waited, reason });
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);

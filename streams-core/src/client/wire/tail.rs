@@ -41,6 +41,8 @@ impl Admin {
         let mut retry = Retry::within(REQUEST_TIMEOUT);
         loop {
             let done = self.tails_or_ends(topic, ends).await;
+            let what = || format!("reading the ends of topic `{topic}`");
+            let done = done.map_err(|error| error.during(what));
             if done.is_err() {
                 self.forget_leaders(topic);
             }

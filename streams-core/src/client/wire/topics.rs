@@ -24,15 +24,18 @@ impl Admin {
     /// # Errors
     /// If no broker answers, or the topic may not be described.
     pub async fn topic(&mut self, topic: &str) -> Result<Option<TopicDescription>, ClientError> {
-        let (_, described) = self.metadata(topic).await?;
+        let what = || format!("describing topic `{topic}`");
+        let (_, described) = self.metadata(topic).await.map_err(|error| error.during(what))?;
         match described.error_code {
+            // The brokers hear of a new topic before they hear of its partitions.
+            0 if described.partitions.is_empty() => Err(ClientError::no_partitions(topic)),
             0 => {
                 let partitions = i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
                 let id = Some(described.topic_id.as_u128()).filter(|id| *id != 0);
                 Ok(Some(TopicDescription { partitions, id }))
             }
             UNKNOWN_TOPIC_OR_PARTITION => Ok(None),
-            code => Err(ClientError::refused(format!("describing topic `{topic}`"), code)),
+            code => Err(ClientError::refused(what(), code)),
         }
     }
 
@@ -58,13 +61,13 @@ impl Admin {
             .with_resource_name(text(topic))
             .with_configuration_keys(Some(vec![text(name)]));
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-        let reply = self.call(&request, 4).await?;
+        let what = || format!("describing the configuration of topic `{topic}`");
+        let reply = self.call(&request, 4).await.map_err(|error| error.during(what))?;
         let Some(described) = reply.results.into_iter().next() else {
             return Err(ClientError::connection("", "the reply describes no topic"));
         };
         if described.error_code != 0 {
-            let (what, code) =
-                (format!("describing the configuration of `{topic}`"), described.error_code);
+            let (what, code) = (what(), described.error_code);
             let detail = described.error_message.map_or(String::new(), |m| format!(": {m}"));
             return Err(ClientError::Refused { what, name: error_name(code), code, detail });
         }

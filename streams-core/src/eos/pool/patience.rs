@@ -3,8 +3,10 @@
 //! | cause | the pool stops |
 //! |---|---|
 //! | [`Cause::Outage`], [`Cause::Group`] | after `outage_timeout` without a commit or a producer |
-//! | [`Cause::Access`] | at once before its first commit, else after [`ACCESS_REFUSED_MAX`] |
+//! | [`Cause::Access`] | at once before its first commit, else after a minute |
 //! | [`Cause::Transaction`] | after [`ABORTS_IN_A_ROW_MAX`] aborts without a commit |
+//!
+//! The first two rows are the rule of all components ([`crate::patience`]).
 //!
 //! A loss of the partitions is no abort, and neither is the abort of a transaction whose partition
 //! the member revokes: both end what the pool has tried until then.
@@ -13,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{PartitionId, StopReason};
-use crate::error::{ACCESS_REFUSED_MAX, Cause};
+use crate::error::Cause;
+use crate::patience::{self, Backoff, GiveUp};
 
 /// How many transactions may abort without a commit between them, if their causes say neither
 /// outage nor group: one poison batch aborts each time.
@@ -30,30 +33,30 @@ const _: () = assert!(INIT_BACKOFF_MIN.as_nanos() < INIT_BACKOFF_MAX.as_nanos())
 /// A slot whose producer could not be initialised.
 #[derive(Clone, Copy, Debug)]
 struct FailedInit {
-    /// The first failure in a row.
-    since: Instant,
-    /// The first refusal in a row.
-    refused_since: Option<Instant>,
-    failures: u32,
+    rule: patience::Patience,
+    backoff: Backoff,
     /// When the slot tries again; `None` while it does.
     retry_at: Option<Instant>,
+}
+
+const fn reason(give_up: GiveUp) -> StopReason {
+    match give_up {
+        GiveUp::Outage => StopReason::Outage,
+        GiveUp::Unreachable | GiveUp::Refused | GiveUp::Permanent => StopReason::Failed,
+    }
 }
 
 /// What failed since the last success.
 #[derive(Debug)]
 pub(super) struct Patience {
-    outage_timeout: Duration,
-    has_committed: bool,
+    /// The aborts since the last commit, and whether there was one.
+    rule: patience::Patience,
     /// Aborts since the last commit.
     aborts: u32,
     /// Those of them that may be the transaction's own fault.
     unexplained: u32,
-    /// The first abort since the last commit.
-    aborting_since: Option<Instant>,
     /// Whether the last abort may be the fault of one event.
     isolates: bool,
-    /// The first abort in a row for refused credentials or permissions.
-    refused_since: Option<Instant>,
     /// The partitions that these aborts have rewound: when the pool has none of them any more, it
     /// tries nothing again.
     rewound: BTreeSet<PartitionId>,
@@ -63,31 +66,28 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) const fn new(outage_timeout: Duration) -> Self {
         Self {
-            outage_timeout,
-            has_committed: false,
+            rule: patience::Patience::new(outage_timeout),
             aborts: 0,
             unexplained: 0,
-            aborting_since: None,
             isolates: false,
-            refused_since: None,
             rewound: BTreeSet::new(),
             inits: BTreeMap::new(),
         }
     }
 
     pub(super) const fn set_outage_timeout(&mut self, timeout: Duration) {
-        self.outage_timeout = timeout;
+        self.rule.set_outage_timeout(timeout);
     }
 
     /// A transaction is committed.
     pub(super) fn committed(&mut self) {
-        self.has_committed = true;
+        self.rule.succeeded();
         self.forget_aborts();
     }
 
     fn forget_aborts(&mut self) {
         (self.aborts, self.unexplained) = (0, 0);
-        (self.aborting_since, self.refused_since) = (None, None);
+        self.rule.forget();
         self.isolates = false;
         self.rewound.clear();
     }
@@ -115,16 +115,9 @@ impl Patience {
     /// The reason to stop, if the pool has tried for long enough.
     pub(super) fn aborts(&mut self, now: Instant, cause: Cause) -> Result<(), StopReason> {
         self.aborts += 1;
-        let since = *self.aborting_since.get_or_insert(now);
-        if cause != Cause::Access {
-            self.refused_since = None;
-        }
+        let tried = self.rule.failed(now, cause);
         match cause {
-            Cause::Outage | Cause::Group => self.outage(now, since),
-            Cause::Access => {
-                let since = *self.refused_since.get_or_insert(now);
-                self.refused(now, since)
-            }
+            Cause::Outage | Cause::Group | Cause::Access => tried.map_err(reason),
             Cause::Transaction => {
                 self.unexplained += 1;
                 self.isolates = true;
@@ -133,22 +126,6 @@ impl Patience {
                     false => Ok(()),
                 }
             }
-        }
-    }
-
-    fn outage(&self, now: Instant, since: Instant) -> Result<(), StopReason> {
-        match now.saturating_duration_since(since) >= self.outage_timeout {
-            true => Err(StopReason::Outage),
-            false => Ok(()),
-        }
-    }
-
-    fn refused(&self, now: Instant, since: Instant) -> Result<(), StopReason> {
-        let bound = ACCESS_REFUSED_MAX.min(self.outage_timeout);
-        let is_over = now.saturating_duration_since(since) >= bound;
-        match is_over || !self.has_committed {
-            true => Err(StopReason::Failed),
-            false => Ok(()),
         }
     }
 
@@ -170,21 +147,17 @@ impl Patience {
         slot: usize,
         cause: Cause,
     ) -> Result<(), StopReason> {
-        let first = FailedInit { since: now, refused_since: None, failures: 0, retry_at: None };
-        let failed = self.inits.entry(slot).or_insert(first);
-        let doublings = failed.failures.min(DOUBLINGS_MAX);
-        failed.failures += 1;
-        failed.refused_since = match cause {
-            Cause::Access => Some(failed.refused_since.unwrap_or(now)),
-            Cause::Outage | Cause::Group | Cause::Transaction => None,
-        };
-        let backoff = INIT_BACKOFF_MIN.saturating_mul(1 << doublings).min(INIT_BACKOFF_MAX);
-        failed.retry_at = Some(now + backoff);
-        let FailedInit { since, refused_since, .. } = *failed;
-        match refused_since {
-            Some(since) => self.refused(now, since),
-            None => self.outage(now, since),
-        }
+        let failed = self.inits.entry(slot).or_insert_with(|| {
+            let mut rule = self.rule;
+            rule.forget();
+            let backoff = Backoff::new(INIT_BACKOFF_MIN, INIT_BACKOFF_MAX);
+            FailedInit { rule, backoff, retry_at: None }
+        });
+        failed.retry_at = Some(now + failed.backoff.after_failure());
+        // An initialisation holds no event: whatever failed may pass.
+        let cause = if cause == Cause::Transaction { Cause::Outage } else { cause };
+        failed.rule = failed.rule.having_worked(self.rule.has_worked());
+        failed.rule.failed(now, cause).map_err(reason)
     }
 
     /// The slot's producer is initialised.

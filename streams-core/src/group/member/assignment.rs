@@ -50,7 +50,7 @@ impl Member {
         // The plan waits for this member to give up what it claimed and has lost since.
         self.gave_up |= !std::mem::take(&mut self.forfeited).is_subset(&partitions);
         let is_first = self.confirmed < 0;
-        self.patience.has_worked = true;
+        self.patience.worked();
         self.counts.assigned(generation.generation_id);
         self.confirmed = generation.generation_id;
         let is_new = |p: &&(String, i32)| !self.owned.contains(*p) && !self.closing.contains(*p);

@@ -66,7 +66,7 @@ impl Member {
                 (Err(code), known) => {
                     let name = error_name(code);
                     if let Action::Denied(hint) = action(code)
-                        && !self.patience.has_worked
+                        && !self.patience.has_worked()
                     {
                         return self.fail(&format!("{name}: {hint}: topic `{topic}`"));
                     }

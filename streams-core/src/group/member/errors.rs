@@ -15,6 +15,8 @@
 //! | 30 | `GROUP_AUTHORIZATION_FAILED` | ends (`patience`): READ on the group is missing |
 //! | 29 | `TOPIC_AUTHORIZATION_FAILED` | ends (`patience`): DESCRIBE, READ on it are missing |
 //! | 31 | `CLUSTER_AUTHORIZATION_FAILED` | ends (`patience`) |
+//! | 54 | `SECURITY_DISABLED` | ends (`patience`) |
+//! | 58 | `SASL_AUTHENTICATION_FAILED` | ends (`patience`) |
 //! | 23 | `INCONSISTENT_GROUP_PROTOCOL` | ends: no assignor that all members know |
 //! | 26 | `INVALID_SESSION_TIMEOUT` | ends: the broker's bounds don't allow it |
 //! | 24 | `INVALID_GROUP_ID` | ends |
@@ -57,6 +59,8 @@ pub(super) const fn action(code: i16) -> Action {
         30 => Action::Denied("the group may not be joined: grant READ on it"),
         29 => Action::Denied("the topic may not be described: grant DESCRIBE and READ on it"),
         31 => Action::Denied("the cluster does not let this user in: grant it what is missing"),
+        54 => Action::Denied("the broker has no authorizer: set one up, or use no ACLs"),
+        58 => Action::Denied("the cluster refuses the credentials: check user and password"),
         23 => Action::Fail(
             "the group's other members use other assignors: is the group another application's? \
              To move from one assignor to another, offer both for a while",

@@ -183,6 +183,7 @@ impl Member {
         let random = config.seed | 1;
         let pace = Pace::new(now, config.heartbeat_interval);
         let counts = Counts::new(&config);
+        let patience = Patience::new(now, config.outage_timeout);
         Self {
             config,
             state: State::Unjoined { from: now, resume: false },
@@ -209,7 +210,7 @@ impl Member {
             rejoin_at: None,
             called: false,
             pace,
-            patience: Patience::new(now),
+            patience,
             confirmations: Confirmations::default(),
             asked_at: now,
             last_contact: None,

@@ -6,31 +6,37 @@
 //!
 //! *A missing permission* is no outage. A member that has never had an assignment ends at once. One
 //! that has worked may meet a broker that has just started and has not read its rules yet: it asks
-//! again, and ends after [`ACCESS_REFUSED_MAX`].
+//! again, and ends after [`ACCESS_REFUSED_MAX`](crate::error::ACCESS_REFUSED_MAX).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Member;
-use crate::error::ACCESS_REFUSED_MAX;
+use crate::error::Cause;
+use crate::patience;
 
+/// What failed since the coordinator last answered for the group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// When the coordinator last answered for the group.
-    answered_at: Instant,
-    /// Since when its answers refuse access.
-    refused_since: Option<Instant>,
-    /// Whether the member has ever had an assignment.
-    pub(super) has_worked: bool,
-}
+pub(super) struct Patience(patience::Patience);
 
 impl Patience {
-    pub(super) const fn new(now: Instant) -> Self {
-        Self { answered_at: now, refused_since: None, has_worked: false }
+    pub(super) const fn new(now: Instant, outage_timeout: Duration) -> Self {
+        Self(patience::Patience::new(outage_timeout).trying_since(now))
     }
 
     /// The coordinator has answered for the group.
     pub(super) const fn answered(&mut self, now: Instant) {
-        (self.answered_at, self.refused_since) = (now, None);
+        self.0.forget();
+        self.0 = self.0.trying_since(now);
+    }
+
+    /// The member has an assignment.
+    pub(super) const fn worked(&mut self) {
+        self.0 = self.0.having_worked(true);
+    }
+
+    /// Returns true if the member has ever had an assignment.
+    pub(super) const fn has_worked(&self) -> bool {
+        self.0.has_worked()
     }
 }
 
@@ -38,9 +44,9 @@ impl Member {
     /// No answer came, or one of a broker that does not know now. Returns whether the member has
     /// waited for too long, and has failed.
     pub(super) fn has_waited_too_long(&mut self, now: Instant, reason: &str) -> bool {
-        let timeout = self.config.outage_timeout;
-        let is_over = now - self.patience.answered_at >= timeout;
+        let is_over = self.patience.0.failed(now, Cause::Outage).is_err();
         if is_over {
+            let timeout = self.config.outage_timeout;
             self.fail(&format!(
                 "no coordinator has answered for {timeout:?} (`outage_timeout`), the last error \
                  was: {reason}; bring the cluster back, and start again"
@@ -51,8 +57,7 @@ impl Member {
 
     /// A permission is missing, or the credentials are not taken.
     pub(super) fn access_refused(&mut self, now: Instant, name: &str, hint: &str) {
-        let since = *self.patience.refused_since.get_or_insert(now);
-        if self.patience.has_worked && now - since < ACCESS_REFUSED_MAX {
+        if self.patience.0.failed(now, Cause::Access).is_ok() {
             tracing::warn!(group = self.config.group_id, name, hint, "access refused: asked again");
             return self.retry(now);
         }

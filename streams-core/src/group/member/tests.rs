@@ -578,7 +578,7 @@ fn the_table_of_errors_is_true() {
         };
         assert_eq!(said, expected, "{name}");
     }
-    assert_eq!(table.matches("//! | ").count(), 20);
+    assert_eq!(table.matches("//! | ").count(), 22);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Partitions that are given up, and warm copies: what the workers are told of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::take_over::parts;
 use super::{ChangelogEnds, Control, Done, Word};
 use crate::client::wire::Isolation;
 use crate::group::{GroupCommand, Partitions};
 use crate::runtime::error::SourceError;
+use crate::runtime::outage::Retry;
 use crate::runtime::prepare::delete_retention;
 use crate::runtime::tombstones::{DELETE_RETENTION, copy_age_max};
 
@@ -55,7 +57,7 @@ impl Control {
             return self.retired_at(number, round, Ok(ChangelogEnds::from([(number, ends)])));
         }
         let answer = move |ends| Done::RetiredAt { number, round, ends };
-        self.ask_ends(vec![number], Isolation::ReadUncommitted, answer);
+        self.ask_ends(vec![number], Isolation::ReadUncommitted, Duration::ZERO, answer);
     }
 
     pub(super) fn retired_at(
@@ -106,29 +108,49 @@ impl Control {
     }
 
     pub(super) fn find_copies(&self, partitions: Vec<i32>) {
-        if partitions.is_empty() {
-            return;
+        if !partitions.is_empty() {
+            self.ask_copies(partitions, self.retry(), Duration::ZERO);
+            self.ask_retention();
         }
+    }
+
+    fn ask_copies(&self, partitions: Vec<i32>, retry: Retry, after: Duration) {
         let asked = partitions.clone();
-        let answer = move |ends| Done::CopiesFound { partitions, ends };
-        self.ask_ends(asked, Isolation::ReadCommitted, answer);
-        self.ask_retention();
+        let answer = move |ends| Done::CopiesFound { partitions, retry, ends };
+        self.ask_ends(asked, Isolation::ReadCommitted, after, answer);
     }
 
     /// Asks for how long the changelog keeps tombstones: it may have been changed.
     pub(super) fn ask_retention(&self) {
+        self.ask_retention_after(self.retry(), Duration::ZERO);
+    }
+
+    fn ask_retention_after(&self, retry: Retry, after: Duration) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            let _ = done.send(Done::Retention(delete_retention(&settings).await));
+            tokio::time::sleep(after).await;
+            let retention = delete_retention(&settings).await;
+            let _ = done.send(Done::Retention { retry, retention });
         });
     }
 
-    pub(super) fn retention(&mut self, retention: Result<Option<Duration>, SourceError>) {
-        match retention {
+    /// Passes the answer on to the workers. An outage is waited out: with the default of 24 hours a
+    /// copy could miss tombstones.
+    pub(super) fn retention(
+        &self,
+        mut retry: Retry,
+        retention: Result<Option<Duration>, SourceError>,
+    ) {
+        let error = match retention {
             Ok(retention) => {
                 let age_max = copy_age_max(retention.unwrap_or(DELETE_RETENTION));
-                self.tell_all(|| Word::CopyAgeMax(age_max));
+                return self.tell_all(|| Word::CopyAgeMax(age_max));
             }
+            Err(error) => error,
+        };
+        match retry.failed(Instant::now(), error) {
+            Ok(after) if self.goes_on() => self.ask_retention_after(retry, after),
+            Ok(_) => {}
             Err(error) => {
                 let changelog = &self.settings.changelog;
                 tracing::warn!(
@@ -139,28 +161,49 @@ impl Control {
         }
     }
 
+    /// Starts the warm copies whose changelog ends are known. An outage is waited out, for as long
+    /// as the group wants the copies.
     pub(super) fn copies_found(
         &mut self,
         partitions: &[i32],
+        retry: Retry,
         ends: Result<ChangelogEnds, SourceError>,
     ) {
-        let ends = ends.map_err(|error| error.to_string());
-        for number in partitions.iter().filter(|number| self.copies.holds(**number)) {
-            let found = ends.as_ref().map(|ends| ends.get(number));
-            match found {
-                Ok(Some(ends)) => {
-                    let partition = self.partition(*number);
-                    self.tell(self.worker_of(*number), Word::Warm(partition, *ends));
+        let held = partitions.iter().copied().filter(|number| self.copies.holds(*number));
+        let held: Vec<i32> = held.collect();
+        match ends {
+            Ok(ends) => {
+                let found = held.iter().filter_map(|number| Some((*number, *ends.get(number)?)));
+                for (number, ends) in found {
+                    self.tell(self.worker_of(number), Word::Warm(self.partition(number), ends));
                 }
-                Ok(None) => {}
-                Err(reason) => {
-                    let failed = GroupCommand::WarmFailed(self.name(*number), reason.clone());
+            }
+            Err(error) => self.copies_not_found(&held, retry, error),
+        }
+    }
+
+    fn copies_not_found(&mut self, held: &[i32], mut retry: Retry, error: SourceError) {
+        if held.is_empty() || !self.goes_on() {
+            return;
+        }
+        let (reason, parts) = (error.to_string(), parts(held, &error));
+        match retry.failed(Instant::now(), error) {
+            Ok(after) => {
+                tracing::warn!(
+                    partitions = ?held, error = reason, ?after,
+                    "can't find the changelog's ends for warm copies yet"
+                );
+                for part in parts {
+                    self.ask_copies(part, retry, after);
+                }
+            }
+            Err(error) => {
+                for number in held {
+                    self.copies.failed(*number);
+                    let failed = GroupCommand::WarmFailed(self.name(*number), error.to_string());
                     let _ = self.group.send(failed);
                 }
             }
-        }
-        if ends.is_err() {
-            partitions.iter().for_each(|number| self.copies.failed(*number));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Commits that are held while the generation changes, and partitions that stand still meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{ChangelogEnds, Control, Done, Word};
 use crate::client::wire::Isolation;
@@ -53,7 +54,7 @@ impl Control {
         // Their stores may be copies then, which follow from before the next owner writes.
         let (hold, partitions) = (*hold, drained.iter().copied().collect());
         let answer = move |ends| Done::HoldEnds { hold, ends };
-        self.ask_ends(partitions, Isolation::ReadUncommitted, answer);
+        self.ask_ends(partitions, Isolation::ReadUncommitted, Duration::ZERO, answer);
     }
 
     /// It may have taken so long that some go on.

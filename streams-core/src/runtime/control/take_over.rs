@@ -4,14 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Control, Done, Word};
-use crate::client::wire::ClientError;
 use crate::group::Partitions;
 use crate::runtime::error::SourceError;
+use crate::runtime::outage::Retry;
 use crate::runtime::prepare::prepare;
 use crate::runtime::worker::Assignment;
-
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// An attempt to find out where partitions start.
 #[derive(Clone, Copy, Debug)]
@@ -20,17 +17,8 @@ pub(super) struct Attempt {
     pub(super) round: u64,
     /// Whether a former owner may have died with a transaction open.
     pub(super) may_be_open: bool,
-    /// Since when it is tried.
-    pub(super) since: Instant,
-    /// How often it has failed.
-    pub(super) failures: u32,
-}
-
-fn backoff(failures: u32) -> Duration {
-    match failures {
-        0 => Duration::ZERO,
-        more => (BACKOFF_MIN * 2_u32.saturating_pow(more - 1)).min(BACKOFF_MAX),
-    }
+    /// For how long it is tried.
+    pub(super) retry: Retry,
 }
 
 impl Control {
@@ -44,14 +32,20 @@ impl Control {
         self.round += 1;
         let round = self.round;
         self.owned.extend(numbers.iter().map(|number| (*number, round)));
-        let attempt = Attempt { round, may_be_open, since: Instant::now(), failures: 0 };
-        self.find_starts(numbers, attempt);
+        let attempt = Attempt { round, may_be_open, retry: self.retry() };
+        self.find_starts(numbers, attempt, Duration::ZERO);
     }
 
-    fn find_starts(&self, numbers: Vec<i32>, attempt: Attempt) {
+    /// The attempts of a request that begins now.
+    pub(super) fn retry(&self) -> Retry {
+        let retry = Retry::new(Instant::now(), self.settings.outage_timeout);
+        retry.having_worked(self.has_worked)
+    }
+
+    fn find_starts(&self, numbers: Vec<i32>, attempt: Attempt, after: Duration) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(backoff(attempt.failures)).await;
+            tokio::time::sleep(after).await;
             let result = prepare(&settings, &numbers, attempt.may_be_open).await;
             let _ = done.send(Done::Prepared { numbers, attempt, result });
         });
@@ -82,27 +76,35 @@ impl Control {
     }
 
     /// An outage is waited out, for as long as the partitions are this member's.
-    fn not_prepared(&mut self, numbers: &[i32], attempt: Attempt, error: SourceError) {
+    fn not_prepared(&mut self, numbers: &[i32], mut attempt: Attempt, error: SourceError) {
         let is_ours = |number: &&i32| self.owned.get(*number) == Some(&attempt.round);
         let ours: Vec<i32> = numbers.iter().filter(is_ours).copied().collect();
         if ours.is_empty() || !self.goes_on() {
             return;
         }
-        if !error.is_outage() || attempt.since.elapsed() >= self.settings.outage_timeout {
-            return self.fail(error);
-        }
-        let attempt = Attempt { failures: attempt.failures + 1, ..attempt };
-        let again = backoff(attempt.failures);
-        tracing::warn!(partitions = ?ours, %error, ?again, "can't find where partitions start yet");
+        let (reason, parts) = (error.to_string(), parts(&ours, &error));
+        let again = match attempt.retry.failed(Instant::now(), error) {
+            Ok(again) => again,
+            Err(error) => return self.fail(error),
+        };
+        tracing::warn!(
+            partitions = ?ours, error = reason, ?again,
+            "can't find where partitions start yet"
+        );
         for number in &ours {
-            self.state.stalled(*number, Some(error.to_string()));
+            self.state.stalled(*number, Some(reason.clone()));
         }
-        // One partition without a leader must not hold up those that have one. If no broker
-        // answers at all, it is the same for all of them.
-        let is_same = matches!(error, SourceError::Client(ClientError::NoBroker { .. }));
-        let parts = if is_same { 1 } else { 2 };
-        for part in ours.chunks(ours.len().div_ceil(parts)) {
-            self.find_starts(part.to_vec(), attempt);
+        for part in parts {
+            self.find_starts(part, attempt, again);
         }
     }
+}
+
+/// Returns the partitions that the next attempts ask for together. One partition without a leader
+/// must not hold up those that have one. If no broker answers at all, it is the same for all of
+/// them.
+pub(super) fn parts(numbers: &[i32], error: &SourceError) -> Vec<Vec<i32>> {
+    let is_same = matches!(error, SourceError::Client(error) if error.is_no_broker());
+    let parts = if is_same { 1 } else { 2 };
+    numbers.chunks(numbers.len().div_ceil(parts).max(1)).map(<[i32]>::to_vec).collect()
 }

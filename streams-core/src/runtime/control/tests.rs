@@ -280,7 +280,8 @@ fn no_broker() -> SourceError {
 }
 
 fn not_found(bench: &mut Bench, since: std::time::Instant, numbers: &[i32], error: SourceError) {
-    let attempt = Attempt { round: 0, may_be_open: false, since, failures: 0 };
+    let retry = Retry::new(since, bench.control.settings.outage_timeout);
+    let attempt = Attempt { round: 0, may_be_open: false, retry };
     let numbers = numbers.to_vec();
     bench.control.done(Done::Prepared { numbers, attempt, result: Err(error) });
 }
@@ -294,7 +295,9 @@ async fn c3_a_take_over_waits_out_an_outage_up_to_its_bound() {
         assert!(bench.control.failure.is_none(), "{:?}", bench.control.failure);
         let over = now.checked_sub(Duration::from_secs(61)).expect("the machine runs for longer");
         not_found(&mut bench, over, &[PARTITION], error());
-        assert!(bench.control.failure.is_some());
+        let text = bench.control.failure.map(|error| error.to_string()).expect("it gives up");
+        assert!(text.contains("for 1s (`outage_timeout`)"), "{text}");
+        assert!(text.contains(&error().to_string()), "{text}");
     }
 }
 
@@ -316,7 +319,7 @@ async fn c3_a_partition_without_a_leader_does_not_hold_up_another() {
     let error = refused("LEADER_NOT_AVAILABLE", 5);
     not_found(&mut bench, now, &[PARTITION, PARTITION + 1], error);
     // Each is looked for by itself, and the first is found.
-    let attempt = Attempt { round: 0, may_be_open: false, since: now, failures: 1 };
+    let attempt = Attempt { round: 0, may_be_open: false, retry: bench.control.retry() };
     let start = Snapshot::at(0);
     let found = Assignment {
         partition: at(),
@@ -344,8 +347,75 @@ async fn c3_a_partition_that_is_lost_is_looked_for_no_more() {
 #[tokio::test]
 async fn d7_the_workers_hear_for_how_long_the_changelog_keeps_tombstones() {
     let mut bench = Bench::new(false);
-    bench.control.done(Done::Retention(Ok(Some(Duration::from_secs(400)))));
-    assert_eq!(bench.words(), ["copy age 100s"]);
-    bench.control.done(Done::Retention(Err(no_broker())));
-    assert_eq!(bench.words(), [""; 0], "the last value counts");
+    let answer = |bench: &mut Bench, retention| {
+        let retry = bench.control.retry();
+        bench.control.done(Done::Retention { retry, retention });
+        bench.words()
+    };
+    assert_eq!(answer(&mut bench, Ok(Some(Duration::from_secs(400)))), ["copy age 100s"]);
+    assert_eq!(answer(&mut bench, Err(no_broker())), [""; 0], "the last value counts");
+}
+
+/// A bench whose member keeps a warm copy of another partition.
+fn with_a_copy() -> Bench {
+    let mut bench = Bench::new(false);
+    bench.control.copies.joined(BTreeSet::from([COPY]), |_| false);
+    bench
+}
+
+const COPY: i32 = 7;
+
+fn copies_not_found(bench: &mut Bench, since: std::time::Instant, error: SourceError) {
+    let retry = Retry::new(since, bench.control.settings.outage_timeout);
+    let (partitions, ends) = (vec![COPY], Err(error));
+    bench.control.done(Done::CopiesFound { partitions, retry, ends });
+}
+
+#[tokio::test]
+async fn c3_a_warm_copy_waits_out_an_outage_up_to_its_bound() {
+    let now = std::time::Instant::now();
+    for error in [no_broker, || refused("LEADER_NOT_AVAILABLE", 5)] {
+        let mut bench = with_a_copy();
+        copies_not_found(&mut bench, now, error());
+        assert!(bench.commands.try_recv().is_err(), "the group has no need to choose another");
+        assert!(bench.control.copies.holds(COPY));
+        let retry = bench.control.retry();
+        let ends = Ok(ChangelogEnds::from([(COPY, (0, 7))]));
+        bench.control.done(Done::CopiesFound { partitions: vec![COPY], retry, ends });
+        assert_eq!(bench.words(), ["warm (0, 7)"]);
+        let over = now.checked_sub(Duration::from_secs(61)).expect("the machine runs for longer");
+        copies_not_found(&mut bench, over, error());
+        let said = bench.commands.try_recv();
+        let Ok(GroupCommand::WarmFailed(_, reason)) = said else { panic!("{said:?}") };
+        assert!(reason.contains("`outage_timeout`"), "{reason}");
+        assert!(!bench.control.copies.holds(COPY));
+        assert!(bench.control.failure.is_none(), "the source continues without the copy");
+    }
+}
+
+#[tokio::test]
+async fn c3_a_warm_copy_without_a_permission_fails_at_once() {
+    let mut bench = with_a_copy();
+    let error = refused("TOPIC_AUTHORIZATION_FAILED", 29);
+    copies_not_found(&mut bench, std::time::Instant::now(), error);
+    let said = bench.commands.try_recv();
+    assert!(matches!(said, Ok(GroupCommand::WarmFailed(..))), "{said:?}");
+}
+
+#[tokio::test]
+async fn c3_a_copy_that_the_group_does_not_want_any_more_is_not_asked_for() {
+    let mut bench = with_a_copy();
+    bench.control.copies.joined(BTreeSet::new(), |_| false);
+    copies_not_found(&mut bench, std::time::Instant::now(), refused("UNKNOWN", 29));
+    assert!(bench.commands.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn c3_a_source_that_has_worked_puts_up_with_a_missing_permission_for_a_while() {
+    let mut bench = Bench::new(false);
+    bench.control.worker_says(FromWorker::Active(at()));
+    let attempt = Attempt { round: 0, may_be_open: false, retry: bench.control.retry() };
+    let (numbers, result) = (vec![PARTITION], Err(refused("TOPIC_AUTHORIZATION_FAILED", 29)));
+    bench.control.done(Done::Prepared { numbers, attempt, result });
+    assert!(bench.control.failure.is_none(), "{:?}", bench.control.failure);
 }
