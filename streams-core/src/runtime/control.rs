@@ -1,4 +1,4 @@
-//! The control thread: what the group says goes to the workers, and back.
+//! The control thread: it passes the member's events on to the workers, and their reports back.
 
 mod copies;
 mod ending;
@@ -34,7 +34,7 @@ use crate::group::{
 };
 use crate::record::TopicPartition;
 
-/// How long an orderly end may take before it is cut short.
+/// How long the workers may take to end in order before the control thread cuts the end short.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one question for an indefinite commit's offset may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ impl WorkerHandle {
     }
 }
 
-/// What asynchronous work of the control thread ended in.
+/// The result of asynchronous work of the control thread.
 enum Done {
     /// Where partitions start.
     Prepared {
@@ -119,7 +119,7 @@ enum Done {
         retry: Retry,
         retention: Result<Option<Duration>, SourceError>,
     },
-    /// Where the changelogs of partitions that stand still begin and end.
+    /// Where the changelogs of suspended partitions begin and end.
     HoldEnds {
         hold: u64,
         ends: Result<ChangelogEnds, SourceError>,
@@ -139,21 +139,21 @@ type ChangelogEnds = BTreeMap<i32, (i64, i64)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// It goes on, while the group moves its partitions to others.
+    /// The member evacuates: it processes events, while the group moves its partitions away.
     Draining,
-    /// The workers give everything up.
+    /// The workers drain their tasks and close them.
     Stopping,
     /// The workers have ended, and the member leaves.
     Leaving,
     Ended,
 }
 
-/// How long the control thread waits for others.
+/// How long the control thread waits for members and for workers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// For members that take the partitions over.
+    /// For the members to which the partitions move.
     pub(crate) leave_timeout: Duration,
-    /// For a worker that is in one piece of code.
+    /// For a worker that runs one piece of the application's code.
     pub(crate) max_poll_interval: Duration,
 }
 
@@ -174,21 +174,24 @@ pub(crate) struct Control {
     group_inbox: Option<UnboundedReceiver<GroupCommand>>,
     done: UnboundedSender<Done>,
     done_inbox: Option<UnboundedReceiver<Done>>,
-    /// Ours, each with the round of its assignment.
+    /// The partitions of this member, each with the round of its assignment.
     owned: BTreeMap<i32, u64>,
     copies: Copies,
-    /// Retired, not acknowledged yet, each with the round of its question.
+    /// Retired partitions that are not acknowledged yet, each with the round of its question.
     retired: BTreeMap<i32, u64>,
-    /// Copies that were retired, while the group has not confirmed that the partitions were ours.
+    /// Warm copies that started from a retired store since the last `Joined`. If the member is lost
+    /// before the next one, it drops them: the next owner may have written to the changelog before
+    /// this member read its end.
     unconfirmed: BTreeSet<i32>,
     hold: Hold,
-    /// Given up after they stood still, each with the ends that its changelog had then.
+    /// Partitions that the member has revoked after it had suspended them, each with the ends that
+    /// its changelog had then.
     retiring: ChangelogEnds,
     keeps_standbys: bool,
     growth: Growth,
     /// The workers' questions that the group has not answered yet: worker and number of each.
     confirming: BTreeMap<u64, (usize, u64)>,
-    /// Ours that stand still, because the group may give them to others.
+    /// Suspended partitions: the next plan may assign them to other members.
     suspended: BTreeSet<i32>,
     /// The last generation.
     generation: i32,
@@ -196,11 +199,11 @@ pub(crate) struct Control {
     round: u64,
     running: BTreeSet<usize>,
     watch: Watch,
-    /// Workers that did not come back, and are not waited for.
+    /// Stuck workers: the control thread does not wait for them.
     abandoned: BTreeSet<usize>,
-    /// Whether the end is not to be waited for.
+    /// Whether the workers abort what they have begun, instead of committing it.
     is_cut_short: bool,
-    /// Whether the member says so when it goes.
+    /// Whether the member sends LeaveGroup at its end.
     leaves: bool,
     phase: Phase,
     /// Whether a partition has ever been active here.
@@ -333,7 +336,7 @@ impl Control {
             GroupEvent::Joined { generation, assigned, handed_over, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
-                // Nothing was lost until now.
+                // The coordinator has not expelled the member until now.
                 self.unconfirmed.clear();
                 self.generation = id;
                 self.resume(&owned);
@@ -363,7 +366,8 @@ impl Control {
                 self.copies.lost();
                 self.state.lost();
                 self.tell_all(|| Word::LoseAll);
-                // Others may have written before the end was asked that these follow from.
+                // The next owners may have written before the control thread read the ends from
+                // which these copies follow.
                 for number in std::mem::take(&mut self.unconfirmed) {
                     self.copies.taken(number);
                     self.forget(number);
@@ -499,8 +503,9 @@ impl Control {
         let _ = self.group.send(GroupCommand::Confirm(self.round));
     }
 
-    /// Reads the committed offsets: this very commit is there, or it never happened. The producer
-    /// was initialised anew before, so it can't happen any more.
+    /// Decides an indefinite commit. If a committed offset carries this transaction's tag, the
+    /// commit happened. If none does, it never will: the slot has re-initialised its producer, and
+    /// thereby fenced the old one.
     fn resolve(&self, worker: usize, txn: TxnSeq, offsets: Vec<(TopicPartition, i64, String)>) {
         let (settings, done) = (self.settings.clone(), self.done.clone());
         // A transaction was on its way: the source has worked.

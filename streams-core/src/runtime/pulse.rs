@@ -2,10 +2,10 @@
 //! a panic.
 //!
 //! A worker writes its pulse before and after it calls the application's code. The control thread
-//! reads the pulse a few times within `max_poll_interval`: a worker whose beat stands still for so
-//! long is stuck. The watch counts its own looks instead of reading a clock alone: a process that
-//! was stopped (SIGSTOP) or suspended finds a long time between two looks, and no worker could beat
-//! in that time.
+//! reads the pulse a few times within `max_poll_interval`: a worker whose beat has not changed for
+//! that long is stuck. The watch counts its own looks instead of reading a clock alone: a process
+//! that was stopped (SIGSTOP) or suspended finds a long time between two looks, and no worker could
+//! beat in that time.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +37,7 @@ pub(crate) struct Pulse {
     place: Mutex<Option<Place>>,
 }
 
-/// What changes seldom from one call to the next.
+/// The part of a worker's place that seldom changes from one call to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     code: UserCode,
@@ -58,7 +58,7 @@ impl Pulse {
     }
 }
 
-/// The worker's own end of its pulse: nobody else writes.
+/// The worker's own end of its pulse: only the worker writes it.
 #[derive(Debug)]
 pub(crate) struct PulseWriter {
     shared: Arc<Pulse>,
@@ -72,7 +72,7 @@ impl PulseWriter {
         Self { shared, beat: 0, place: None }
     }
 
-    /// The worker begins a step, or goes on with it.
+    /// The worker begins a step, or continues it.
     pub(crate) fn beat(&mut self) {
         self.beat += 1;
         self.shared.beat.store(self.beat, Ordering::Release);
@@ -142,7 +142,7 @@ fn set(place: &mut Option<Place>, code: UserCode, partition: &TopicPartition, na
     }
 }
 
-/// What a panic was called with, as far as it is a text.
+/// Returns the text of a panic, if it has one.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -174,13 +174,13 @@ impl Watch {
     }
 
     /// Looks at the workers' pulses. Returns those that have just been found stuck, each with the
-    /// time for which its beat stood still.
+    /// time for which its beat has not changed.
     pub(crate) fn look<'p>(
         &mut self,
         now: Instant,
         pulses: impl Iterator<Item = &'p Pulse>,
     ) -> Vec<(usize, Duration)> {
-        // A process that stood still itself has not watched anybody.
+        // A process that was stopped itself has watched no worker meanwhile.
         let watched = now.saturating_duration_since(self.looked_at).min(self.every() * 2);
         self.looked_at = now;
         let bound = self.bound;

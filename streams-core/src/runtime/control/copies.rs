@@ -1,4 +1,4 @@
-//! Partitions that are given up, and warm copies: what the workers are told of them.
+//! Partitions that the member revokes, and warm copies: what the control thread tells the workers.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::runtime::prepare::delete_retention;
 use crate::runtime::tombstones::{DELETE_RETENTION, copy_age_max};
 
 impl Control {
-    /// Gives partitions up; of those among `warm`, the store becomes a copy.
+    /// Revokes partitions. If one is among `warm`, its worker retires the store as a warm copy.
     pub(super) fn revoke(&mut self, partitions: &Partitions, warm: &Partitions) {
         let warm = self.numbers(warm);
         for number in self.numbers(partitions) {
@@ -20,8 +20,9 @@ impl Control {
             self.copies.revoked(number);
             let (stood_still, ends) =
                 (self.suspended.remove(&number), self.hold.ends.remove(&number));
-            // The next owner of one that stood still does not wait for us: if it is not known where
-            // the changelog ended, its store can't be a copy.
+            // A suspended partition may have been released. Its next owner then writes without
+            // waiting for an acknowledgement, so the store can become a copy only if the control
+            // thread read the changelog's end before the release.
             let can_retire = !stood_still || ends.is_some();
             let partition = self.partition(number);
             let word = match warm.contains(&number) && self.goes_on() && can_retire {
@@ -35,7 +36,7 @@ impl Control {
         }
     }
 
-    /// What became ours again meanwhile is not meant.
+    /// Acknowledges a revoked partition, unless the group has assigned it to this member again.
     pub(super) fn acknowledge(&self, number: i32) {
         if !self.goes_on() || !self.owned.contains_key(&number) {
             let done = GroupCommand::Acknowledge(self.name(number), self.generation);
@@ -43,10 +44,10 @@ impl Control {
         }
     }
 
-    /// Nothing of the partition is in a transaction any more. Where its changelog ends is asked
-    /// before anybody else writes to it: until then the partition is not acknowledged.
+    /// A worker has drained the partition and kept its store. The control thread reads the
+    /// changelog's end before the next owner writes to it, and acknowledges the partition then.
     pub(super) fn retired(&mut self, number: i32) {
-        // It may have been lost since.
+        // The member may have lost it since.
         if !self.copies.is_closing(number) {
             return;
         }
@@ -66,7 +67,7 @@ impl Control {
         round: u64,
         ends: Result<ChangelogEnds, SourceError>,
     ) {
-        // It may have been lost, or closed after all, since.
+        // The member may have lost it, or its worker may have closed it, since.
         if self.retired.get(&number) != Some(&round) {
             return;
         }

@@ -16,7 +16,7 @@ impl Control {
     pub(super) fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
         match command {
             UserCommand::Stop if self.phase == Phase::Running => self.drain(),
-            // Asked again while it stops: at once then.
+            // The user asks again while the source stops: it ends at once.
             UserCommand::Stop => self.cut_short(),
             UserCommand::StopNow => {
                 self.stop();
@@ -28,12 +28,13 @@ impl Control {
         }
     }
 
-    /// Whether events are processed.
+    /// Returns true if the source processes events.
     pub(super) fn goes_on(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Draining)
     }
 
-    /// Lets the group move the partitions to others, one by one, before it stops.
+    /// Evacuates: the group moves the partitions to other members, one by one, before the source
+    /// stops.
     pub(super) fn drain(&mut self) {
         if self.leave_timeout.is_zero() || self.group.send(GroupCommand::Drain).is_err() {
             return self.stop();
@@ -48,7 +49,8 @@ impl Control {
         if self.failure.is_some() {
             return;
         }
-        // After a fatal error nothing is finished, and nobody leaves: the group finds out.
+        // After a fatal error the workers finish nothing, and the member sends no LeaveGroup: the
+        // coordinator expels it when its session ends.
         let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
         self.failure = Some(error);
         self.stop();
@@ -58,7 +60,7 @@ impl Control {
         }
     }
 
-    /// Looks for workers that do not come back from what they do.
+    /// Looks for workers that have not returned from the application's code for too long.
     pub(super) fn look_for_stuck(&mut self) {
         let now = std::time::Instant::now();
         let pulses = self.workers.iter().map(|worker| &*worker.pulse);
@@ -75,7 +77,7 @@ impl Control {
         let at = self.workers.get(worker).and_then(|handle| handle.pulse.inside());
         let error = SourceError::Stuck { worker, at, waited };
         tracing::error!(worker, %error, "a worker is stuck");
-        // For the case that it comes back.
+        // The worker reads it if the application's code returns after all.
         self.tell(worker, Word::StopNow);
         self.running.remove(&worker);
         self.abandoned.insert(worker);
@@ -109,8 +111,8 @@ impl Control {
         }
     }
 
-    /// Somebody does not want to wait any longer: what is open is aborted, and a worker that does
-    /// not end within `CUT_SHORT_MAX` is abandoned.
+    /// Ends the source without further waiting: the workers abort their pending transactions. The
+    /// control thread abandons a worker that does not end within `CUT_SHORT_MAX`.
     fn cut_short(&mut self) {
         if self.phase == Phase::Draining {
             self.stop();
@@ -127,7 +129,7 @@ impl Control {
         }
     }
 
-    /// The workers that have not ended yet are abandoned.
+    /// Abandons the workers that have not ended yet.
     fn end_without_workers(&mut self) {
         for worker in self.running.clone() {
             self.abandon(worker, CUT_SHORT_MAX);

@@ -1,4 +1,5 @@
-//! Commits that are held while the generation changes, and partitions that stand still meanwhile.
+//! The commit pause: the workers begin no commit while the generation may end, and suspend the
+//! partitions that the member may release.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,22 +9,22 @@ use crate::client::wire::Isolation;
 use crate::group::{GroupCommand, Partitions};
 use crate::runtime::error::SourceError;
 
-/// The last hold of commits: who has still to do it, and what stands still.
+/// The last commit pause: which workers still commit, and which partitions are suspended.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    /// Which it is.
+    /// The number of the commit pause.
     pub(super) number: u64,
-    /// Workers that have not stopped to commit yet.
+    /// The workers that have a commit under way.
     pub(super) committing: BTreeSet<usize>,
-    /// Partitions that stand still, with nothing in a transaction.
+    /// Suspended partitions without an event in a pending transaction.
     pub(super) drained: BTreeSet<i32>,
-    /// Where the changelogs of those begin and end, if it was asked.
+    /// Where their changelogs begin and end, if the control thread has read it.
     pub(super) ends: ChangelogEnds,
 }
 
 impl Control {
-    /// The generation is about to change: no commit begins, and what others prepare for stands
-    /// still.
+    /// The member is about to send JoinGroup: the workers begin no commit, and suspend the outgoing
+    /// partitions.
     pub(super) fn begin_hold(&mut self, number: u64, outgoing: &Partitions) {
         self.hold = Hold { number, committing: self.running.clone(), ..Hold::default() };
         let outgoing = if self.goes_on() { self.numbers(outgoing) } else { Vec::new() };
@@ -35,7 +36,7 @@ impl Control {
         self.if_held();
     }
 
-    /// A worker commits no more, for now, and these partitions stand still.
+    /// A worker has no commit under way any more, and has drained these suspended partitions.
     pub(super) fn held(&mut self, worker: usize, number: u64, drained: &[i32]) {
         if number == self.hold.number && self.hold.committing.remove(&worker) {
             self.hold.drained.extend(drained);
@@ -51,13 +52,15 @@ impl Control {
         if drained.is_empty() || !self.keeps_standbys {
             return self.say_held();
         }
-        // Their stores may be copies then, which follow from before the next owner writes.
+        // Their stores may become copies, which need the changelog's end from before the next owner
+        // writes.
         let (hold, partitions) = (*hold, drained.iter().copied().collect());
         let answer = move |ends| Done::HoldEnds { hold, ends };
         self.ask_ends(partitions, Isolation::ReadUncommitted, Duration::ZERO, answer);
     }
 
-    /// It may have taken so long that some go on.
+    /// The control thread has read the changelogs' ends. The group may have resumed some of the
+    /// partitions meanwhile.
     pub(super) fn hold_ends(&mut self, hold: u64, ends: Result<ChangelogEnds, SourceError>) {
         if hold == self.hold.number {
             let mut ends = ends.unwrap_or_default();
@@ -73,7 +76,7 @@ impl Control {
         let _ = self.group.send(GroupCommand::Held(self.hold.number, drained));
     }
 
-    /// What stands still of these goes on; nothing else is to stand still any more.
+    /// Resumes those of these partitions that are suspended.
     pub(super) fn resume(&mut self, partitions: &Partitions) {
         for partition in self.numbers(partitions) {
             if self.suspended.remove(&partition) {

@@ -1,5 +1,5 @@
-//! Taking partitions over: where they start is found beside everything else, and tried again as
-//! long as brokers are away.
+//! Taking partitions over: the control thread finds out where they start beside its other work, and
+//! tries again as long as brokers are away.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use crate::runtime::worker::Assignment;
 pub(super) struct Attempt {
     /// The round of their assignment.
     pub(super) round: u64,
-    /// Whether a former owner may have died with a transaction open.
+    /// Whether a former owner may have left an orphaned transaction.
     pub(super) may_be_open: bool,
-    /// For how long it is tried.
+    /// For how long the control thread tries.
     pub(super) retry: Retry,
 }
 
 impl Control {
-    /// Finds out where new partitions go on, beside everything else.
+    /// Finds out where newly assigned partitions start.
     pub(super) fn prepare(&mut self, assigned: &Partitions, handed_over: &Partitions) {
         let numbers = self.numbers(assigned);
         if numbers.is_empty() || !self.goes_on() {
@@ -63,7 +63,7 @@ impl Control {
         };
         for assignment in assignments {
             let number = assignment.partition.partition();
-            // It may have been given up, or lost, since.
+            // The member may have revoked or lost it since.
             if self.owned.get(&number) == Some(&attempt.round) {
                 self.copies.taken(number);
                 self.state.lag(number, None);
@@ -75,7 +75,7 @@ impl Control {
         }
     }
 
-    /// An outage is waited out, for as long as the partitions are this member's.
+    /// Waits out an outage, for as long as the partitions are this member's.
     fn not_prepared(&mut self, numbers: &[i32], mut attempt: Attempt, error: SourceError) {
         let is_ours = |number: &&i32| self.owned.get(*number) == Some(&attempt.round);
         let ours: Vec<i32> = numbers.iter().filter(is_ours).copied().collect();

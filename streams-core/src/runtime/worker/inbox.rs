@@ -1,4 +1,4 @@
-//! What a worker is told.
+//! The messages to a worker, and what the worker does with each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,14 +118,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let (from, end, applied) = (restore.position(), changelog.1, restore.records());
         tracing::info!(%partition, from, end, applied, "restoring");
         task.state = TaskState::Restoring(restore);
-        // What was fetched before this is dropped: an end that was reached before the last changes
-        // were written must not count.
+        // The fetcher drops the records that it fetched before: the former owner may have written
+        // its last changes after the end that the fetcher has reached.
         if let Err(error) = self.begin_restore(number, from) {
             self.fail(error);
         }
     }
 
-    /// A number that no assignment had before.
+    /// Returns a number that no assignment had before.
     pub(super) const fn next_id(&mut self) -> PartitionId {
         let id = PartitionId(self.next_assignment);
         self.next_assignment += 1;
@@ -179,8 +179,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Begins nothing more of the partition. One that waits for a completer goes on: it could take
-    /// for ever.
+    /// Suspends the partition's task. A task with an incomplete event continues: its completer may
+    /// never come.
     fn suspend(&mut self, now: Instant, partition: &TopicPartition) {
         let id = self.task_of(partition).filter(|task| task.begins()).map(|task| task.id);
         let Some(id) = id.filter(|id| self.pool.can_suspend(*id)) else {
@@ -204,20 +204,22 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 
     fn revoke(&mut self, now: Instant, partition: &TopicPartition, retires: bool) {
         let Some(task) = self.task_of(partition) else {
-            // Lost, or never begun: nothing of it is in a transaction.
+            // The member has lost the partition, or its task never began: no pending
+            // transaction has an event of it.
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         };
-        // Given up again before that was acknowledged: with the changelog's end it will be.
+        // The group revokes the partition again before the control thread has acknowledged it. The
+        // control thread does so when it knows the changelog's end.
         if task.state == TaskState::Retired && retires {
             return;
         }
-        // It was to be ours, or to be a copy: it goes without a word, as copies do.
+        // The task is still a warm copy: the worker drops it without a callback.
         if task.state.is_copy() {
             self.forget(partition);
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         }
         let id = task.id;
-        // Of one that stands still it was said.
+        // A suspended task has called `on_will_revoke` already.
         if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) && !task.suspended {
             self.call_back(Call::WillRevoke, partition);
         }
@@ -239,18 +241,18 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 self.fetcher.unassign(partition);
                 self.pool.handle(now, Event::Close { partition: id });
             }
-            // A store that is not wanted once is not wanted: its worker may be stopping.
+            // The task retires only if each revocation says so: the worker may be stopping.
             TaskState::Closing | TaskState::Retired => task.retires &= retires,
         }
     }
 
-    /// The partition is not ours any more.
+    /// Closes a task: drops it together with its store.
     pub(super) fn close(&mut self, partition: i32) {
         if let Some(mut task) = self.tasks.remove(&partition) {
             let at = task.topic_partition().clone();
             self.revoke_store(&mut task);
             tracing::info!(partition = %at, "closed");
-            // A copy that became ours is not a copy any more; of one that is retired it was said.
+            // A promoted copy is no copy any more; a retired task has called `on_revoked` already.
             if !task.state.is_copy() {
                 self.call_back(Call::Revoked, &at);
             }
@@ -268,7 +270,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Warm copies stay: they hold only what is committed, and follow whoever goes on.
+    /// Loses all partitions. Warm copies stay: they hold only committed changes, and follow
+    /// the next owners.
     fn lose_all(&mut self, now: Instant) {
         let is_ours = |task: &&Task<A::Store>| !matches!(task.state, TaskState::Warm(_));
         let ours: Vec<_> =
@@ -279,7 +282,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.close(partition.partition());
         }
         self.waiting.clear();
-        // EOS-7: there is nothing to commit with.
+        // EOS-7: without a generation the worker commits nothing.
         (self.generation, self.holding) = (None, None);
         self.pool.handle(now, Event::LoseAll);
         self.explain_fences_by_loss();
@@ -322,7 +325,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.pool.handle(now, event);
     }
 
-    /// Ends what the producers have open, so that nobody waits for the transaction's timeout.
+    /// Aborts the producers' pending transactions, so that no reader waits for their timeout.
     pub(super) fn abort_all(&mut self) {
         for slot in &self.slots {
             if slot.producer.is_some() && slot.transmit {

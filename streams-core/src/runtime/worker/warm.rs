@@ -1,13 +1,14 @@
 //! Warm copies: stores of other members' partitions, which follow the changelog.
 //!
-//! A copy holds only what is committed, processes nothing, and belongs to nobody's transaction.
-//! When its partition becomes ours, what is still missing is the changelog from the copy's position
-//! to the end that was taken after the former owner gave it up.
+//! A copy holds only committed changes, processes no event, and takes part in no transaction. When
+//! the group assigns its partition to this member, the worker promotes the copy: the store still
+//! lacks the changelog from the copy's position to the end that the control thread read after the
+//! former owner had released the partition.
 //!
-//! A store of ours that is given up becomes a copy, if one is wanted here. It is retired first: all
-//! that it has done is committed, and the partition is neither acknowledged as given up nor
-//! released before the changelog's end is known. What lies before that end is in the store, what
-//! comes after is the next owner's.
+//! If the group wants a copy of a partition that the member revokes, the worker retires the store.
+//! All of its changes are committed by then, and the member neither acknowledges nor releases the
+//! partition before the control thread knows the changelog's end. The changes before that end are
+//! in the store, and the next owner writes those after it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,11 +23,11 @@ use crate::runtime::callbacks::Call;
 use crate::runtime::error::{SourceError, UserCode};
 use crate::task::{Restore, Task, TaskState, WarmCopy};
 
-/// The time between two reports of how far the copies are behind.
+/// The time between two reports of the copies' lags.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
-    /// Makes a warm copy.
+    /// Starts a warm copy.
     pub(super) fn warm(&mut self, now: Instant, partition: &TopicPartition, changelog: (i64, i64)) {
         let number = partition.partition();
         if self.stopping || self.failed {
@@ -57,11 +58,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Nothing of the partition is in a transaction any more: its store is what is committed.
+    /// Retires a drained task: no pending transaction has an event of it, so its store holds
+    /// committed changes alone.
     pub(super) fn retire(&mut self, partition: TopicPartition) {
         let id = self.next_id();
         if let Some(task) = find(&mut self.tasks, &partition) {
-            // What an interjection has done and is not committed goes with the assignment.
+            // An interjection's changes that are not committed end with the assignment.
             let rewind = || drop(task.rewind());
             let undone = self.pulse.guard(UserCode::Store, &partition, None, "undo_from", rewind);
             // Completers that still exist belong to the former assignment.
@@ -76,7 +78,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         (self.parts.report)(FromWorker::Retired(partition));
     }
 
-    /// The copy is not wanted any more.
+    /// Drops a copy that the group does not want any more.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         let number = partition.partition();
         if self.task_of(partition).is_some_and(|task| task.state.is_copy()) {
@@ -102,13 +104,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         tracing::warn!(partition = %at, %error, "no warm copy");
-        // First: to end its reader takes a while, in which the owner could be asked to give it up.
+        // The report comes first: to end the copy's reader takes a while, in which the plan could
+        // ask the owner to release the partition.
         (self.parts.report)(FromWorker::WarmFailed(at, error.to_string()));
         self.end_restore(partition);
         self.close(partition);
     }
 
-    /// The copy becomes ours. Returns what it still has to read, if there is a copy.
+    /// Promotes the copy, if there is one. Returns the rest of its restore, if one is left.
     #[expect(clippy::option_option, reason = "is there a copy; is anything missing")]
     pub(super) fn take_warm(
         &mut self,
@@ -121,7 +124,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let TaskState::Warm(copy) = &task.state else {
             return None;
         };
-        // Records that it has not seen are gone, or tombstones may be: only a new one can be whole.
+        // Kafka has deleted records that the copy has not read, or may have deleted tombstones:
+        // only a new restore can be whole.
         if copy.position() < low || copy.age(at) > self.copy_age_max {
             let (age, partition_at) = (copy.age(at), task.topic_partition());
             tracing::warn!(partition = %partition_at, ?age, "the warm copy is too old to be taken");
@@ -135,8 +139,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         Some((!is_whole).then_some(rest))
     }
 
-    /// Begins again with the stores that were not whole for so long that tombstones which they have
-    /// not read may be gone. Nothing has been read since the last step.
+    /// Starts those stores again that have lagged for so long that Kafka may have deleted
+    /// tombstones which they have not read. The worker has read no record since its last step.
     pub(super) fn begin_again(&mut self, now: Instant) {
         let (at, age_max) = (self.moment(now), self.copy_age_max);
         let is_old = |task: &Task<A::Store>| match &task.state {
@@ -156,7 +160,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// The copy is given up; the control thread asks where the changelog begins by now.
+    /// Drops the copy. The control thread asks where the changelog begins by now, and starts
+    /// another.
     fn copy_again(&mut self, partition: i32) {
         let Some(at) = self.tasks.get(&partition).map(|task| task.topic_partition().clone()) else {
             return;
@@ -201,7 +206,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Lets copies whose changelog is silent hear where it ends.
+    /// Tells copies whose changelog brings no records where it ends.
     fn ask_for_ends(&mut self, now: Instant) {
         let (at, age_max) = (self.moment(now), self.copy_age_max);
         let asks = |(partition, task): (&i32, &mut Task<A::Store>)| match &mut task.state {
@@ -217,7 +222,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
     }
 
-    /// Says which copies have caught up, and, from time to time, how far they are behind.
+    /// Reports which copies have caught up, and, once in a while, their lags.
     pub(super) fn report_warm(&mut self, now: Instant) {
         self.ask_for_ends(now);
         let mut lags = BTreeMap::new();
