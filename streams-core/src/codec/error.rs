@@ -39,9 +39,22 @@ pub enum CodecError {
         /// What the codec says.
         reason: String,
     },
+    /// A row of a table can't be written.
+    #[error("a row of table `{table}`: {source}")]
+    Table {
+        /// The table.
+        table: String,
+        /// What the codec of the row's value says.
+        source: Box<CodecError>,
+    },
 }
 
 impl CodecError {
+    /// The same error, of a row of this table.
+    pub(crate) fn in_table(self, table: &str) -> Self {
+        Self::Table { table: table.to_owned(), source: Box::new(self) }
+    }
+
     /// Bytes that are not a `T`.
     pub fn decode<T: ?Sized>(reason: impl fmt::Display) -> Self {
         Self::Decode { what: std::any::type_name::<T>(), reason: reason.to_string() }

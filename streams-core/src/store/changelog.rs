@@ -57,7 +57,7 @@ impl<'a> Changelog<'a> {
     /// `None`, that it is gone.
     ///
     /// # Errors
-    /// What the encoders return.
+    /// What the encoder of the value returns, as [`CodecError::Table`].
     pub fn table_change(
         &mut self,
         table: &str,
@@ -72,7 +72,7 @@ impl<'a> Changelog<'a> {
             Ok::<(), CodecError>(())
         })?;
         if let Some(encode_value) = encode_value {
-            record.value_with(encode_value)?;
+            record.value_with(encode_value).map_err(|error| error.in_table(table))?;
         }
         record.finish();
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::codec::{Encoded, EventCodec, decode};
 use crate::record::{Headers, OutputMark, Outputs, TopicPartition};
 
 #[derive(streams_derive::StateStore, Debug)]
@@ -281,4 +282,49 @@ fn ordered_tables_are_in_order() {
     assert_eq!(sorted.range("b".to_owned()..).map(|(_, n)| *n).collect::<Vec<_>>(), [2, 3]);
     assert_eq!((sorted.first().unwrap().1, sorted.last().unwrap().1), (&1, &3));
     assert_eq!((&task.store.plain).into_iter().count(), 3);
+}
+
+/// A value that its codec can't always write.
+#[derive(Clone, Debug, Default)]
+struct Even(u64);
+
+enum EvenOnly {}
+
+impl crate::codec::Codec<'_, Even> for EvenOnly {
+    fn encode(value: &Even, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        if value.0 % 2 == 1 {
+            return Err(CodecError::encode::<Even>("it is odd"));
+        }
+        out.extend_from_slice(&value.0.to_be_bytes());
+        Ok(())
+    }
+
+    fn decode(encoded: Encoded<'_>) -> Result<Even, CodecError> {
+        decode::<u64>(encoded).map(Even)
+    }
+}
+
+impl EventCodec<'_> for Even {
+    type Via = EvenOnly;
+}
+
+#[derive(streams_derive::StateStore, Debug)]
+struct TwoTables {
+    fine: Table<String, u64>,
+    #[table("halves.v2")]
+    halves: Table<String, Even>,
+}
+
+#[test]
+fn an_encode_error_names_the_table() {
+    let mut store = TwoTables::create(&TopicPartition::new("t", 0));
+    let (mut outputs, topic) = (Outputs::default(), "changelog".into());
+    store.fine.put("a".to_owned(), 1);
+    store.halves.put("a".to_owned(), Even(3));
+    let mut changelog = Changelog::new(&mut outputs, &topic, 0);
+    let error = store.drain_changes(EventSeq(1), &mut changelog).unwrap_err();
+    assert!(matches!(&error, CodecError::Table { table, .. } if table == "halves.v2"), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("a row of table `halves.v2`: can't encode "), "{text}");
+    assert!(text.ends_with("it is odd"), "{text}");
 }
