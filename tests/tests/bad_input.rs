@@ -385,6 +385,8 @@ fn settings_out_of_range_or_missing() {
     assert!(text(heartbeat).contains("`heartbeat_interval` is 9s"));
     let outage = world.builder().outage_timeout(Duration::from_millis(900));
     assert!(text(outage).contains("`outage_timeout` is 900ms: it must be from 1s to"));
+    let stalled = world.builder().stalled_after(Duration::from_millis(900));
+    assert!(text(stalled).contains("`stalled_after` is 900ms: it must be from 1s to"));
     let tls = world.builder().property("security.protocol", "ssl");
     assert!(text(tls).contains("`security.protocol` is `ssl`"));
     assert!(text(world.builder().partitions(7)).contains("has 1 partitions"));

@@ -29,6 +29,10 @@ use crate::record::TopicPartition;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a worker may be in one piece of code, by default.
 const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
+/// How long a partition may not advance before the source reports it, by default.
+const STALLED_AFTER: Duration = Duration::from_mins(1);
+const STALLED_AFTER_MIN: Duration = Duration::from_secs(1);
+const STALLED_AFTER_MAX: Duration = Duration::from_hours(24);
 const MAX_POLL_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const MAX_POLL_INTERVAL_MAX: Duration = Duration::from_hours(24);
 const LEAVE_TIMEOUT_MAX: Duration = Duration::from_hours(24);
@@ -66,6 +70,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) missing: PhantomData<fn() -> Missing>,
     pub(super) leave_timeout: Duration,
     pub(super) outage_timeout: Duration,
+    pub(super) stalled_after: Duration,
     pub(super) growth: Growth,
     pub(super) max_poll_interval: Duration,
     pub(super) callbacks: Callbacks,
@@ -98,6 +103,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             missing: PhantomData,
             leave_timeout: LEAVE_TIMEOUT,
             outage_timeout: OUTAGE_TIMEOUT,
+            stalled_after: STALLED_AFTER,
             growth: Growth::default(),
             max_poll_interval: MAX_POLL_INTERVAL,
             callbacks: Callbacks::default(),
@@ -136,6 +142,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             interjections: self.interjections,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
+            stalled_after: self.stalled_after,
             growth: self.growth,
             max_poll_interval: self.max_poll_interval,
             callbacks: self.callbacks,
@@ -332,13 +339,32 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
 
     /// How long the source waits out an outage before it stops with an error: 1 s to 7 days, by
     /// default 1 hour. Brokers, leaders or replicas may be away for that long, one after the other
-    /// or all of them; meanwhile the source tries again with a back-off.
+    /// or all of them; meanwhile the source tries again with a back-off, at most every 5 s.
+    ///
+    /// A start waits too, once a broker has answered it. If none answers from the beginning, the
+    /// start fails after five seconds, because the address may be wrong.
     ///
     /// Refused credentials and missing permissions are no outage: they end a source that starts at
     /// once, and a running one within a minute.
     #[must_use]
     pub const fn outage_timeout(mut self, timeout: Duration) -> Self {
         self.outage_timeout = timeout;
+        self
+    }
+
+    /// How long a partition that has further records may not advance before the source reports it:
+    /// 1 s to 24 h, by default 1 minute. The worker looks once a second. From then until the
+    /// partition advances again, the source is [`SourceState::Stalled`], and
+    /// [`RunningSource::stalled_partitions`] says what holds the partition up.
+    ///
+    /// Set it above the longest time for which an incomplete event or a producer's open transaction
+    /// may hold a partition up.
+    ///
+    /// [`SourceState::Stalled`]: super::SourceState::Stalled
+    /// [`RunningSource::stalled_partitions`]: super::RunningSource::stalled_partitions
+    #[must_use]
+    pub const fn stalled_after(mut self, time: Duration) -> Self {
+        self.stalled_after = time;
         self
     }
 
@@ -524,6 +550,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let outage = OUTAGE_TIMEOUT_MIN..=OUTAGE_TIMEOUT_MAX;
         ConfigError::check_duration("outage_timeout", self.outage_timeout, outage)?;
         self.group.outage_timeout = self.outage_timeout;
+        let stalled = STALLED_AFTER_MIN..=STALLED_AFTER_MAX;
+        ConfigError::check_duration("stalled_after", self.stalled_after, stalled)?;
         ConfigError::check_duration("partition_check", self.growth.every, CHECK_MIN..=CHECK_MAX)?;
         let poll = MAX_POLL_INTERVAL_MIN..=MAX_POLL_INTERVAL_MAX;
         ConfigError::check_duration("max_poll_interval", self.max_poll_interval, poll)?;
@@ -578,6 +606,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             shared: self.shared_by_all(),
             seed: self.group.seed.wrapping_add(index as u64),
             outage_timeout: self.outage_timeout,
+            stalled_after: self.stalled_after,
             make_producer,
             make_fetcher,
             callbacks: self.callbacks.clone(),

@@ -8,8 +8,6 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::task::TaskState;
 
-/// How long a partition's position may stay before its end.
-pub(super) const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The time between two looks at the positions.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -28,8 +26,9 @@ struct Seen {
 }
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
-    /// Looks whether each partition advances: one whose position stands still although its end is
-    /// ahead is reported. A suspended or paused partition stands still on purpose.
+    /// Looks whether each partition advances. The worker reports a partition whose position has not
+    /// moved for `stalled_after` although its end is ahead. The worker itself holds a suspended or
+    /// paused partition back.
     pub(super) fn look_at_positions(&mut self, now: Instant) {
         if self.advance.next_look.is_some_and(|due| now < due) {
             return;
@@ -59,7 +58,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 continue;
             }
             let waited = now.saturating_duration_since(seen.since);
-            if !seen.is_stalled && waited >= STALLED_AFTER {
+            if !seen.is_stalled && waited >= self.parts.stalled_after {
                 seen.is_stalled = true;
                 let why = match (&task.state, self.full) {
                     (TaskState::Restoring(_), _) => "its changelog brings no further records",

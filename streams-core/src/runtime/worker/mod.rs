@@ -182,6 +182,8 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) shared: Arc<A::Shared>,
     pub(crate) seed: u64,
     pub(crate) outage_timeout: Duration,
+    /// How long a partition may not advance before the worker reports it.
+    pub(crate) stalled_after: Duration,
     pub(crate) make_producer: MakeProducer<P>,
     pub(crate) make_fetcher: MakeFetcher<F>,
     pub(crate) callbacks: Callbacks,

@@ -14,9 +14,9 @@ use crate::handler::Completer;
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
-use crate::runtime::CommittedWith;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
+use crate::runtime::{CommittedWith, SourceBuilder};
 use crate::testing::{Cluster, Fault, MemoryFetcher, MemoryProducer, View};
 
 const TOPIC: &str = "events";
@@ -117,8 +117,17 @@ impl World {
     }
 
     pub(super) fn member(&self, name: &'static str) -> Member {
+        self.member_with(name, |builder| builder)
+    }
+
+    /// A member with further settings.
+    pub(super) fn member_with(
+        &self,
+        name: &'static str,
+        set: impl FnOnce(SourceBuilder<counter::Source>) -> SourceBuilder<counter::Source>,
+    ) -> Member {
         let builder = counter::Source::builder().bootstrap("memory:1").group("g").topic(TOPIC);
-        let builder = builder.changelog(CHANGELOG).check().expect("settings");
+        let builder = set(builder.changelog(CHANGELOG)).check().expect("settings");
         let call = |name| {
             let called = Arc::clone(&self.called);
             move |_: &TopicPartition| called.lock().expect("no panic").push(name)
@@ -151,10 +160,15 @@ impl World {
     /// A member that is given the partition.
     pub(super) fn owner(&self, name: &'static str) -> Member {
         let mut member = self.member(name);
-        self.settle(&mut member);
-        self.generation(&member, name);
-        self.assign(&member);
+        self.owns(&mut member, name);
         member
+    }
+
+    /// Assigns the partition to a new member.
+    pub(super) fn owns(&self, member: &mut Member, name: &'static str) {
+        self.settle(member);
+        self.generation(member, name);
+        self.assign(member);
     }
 
     /// Steps a member until it has nothing to do. Returns what it says.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::advance::STALLED_AFTER;
 use super::planted_tests::{Member, World};
 use super::{FromWorker, ToWorker};
 use crate::record::TopicPartition;
+
+/// The default.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// Steps a member once a second for this time. Returns what it says.
 fn wait(world: &mut World, member: &mut Member, time: Duration) -> Vec<FromWorker> {
@@ -45,6 +47,23 @@ fn s3_a_partition_whose_records_do_not_come_is_reported_once() {
     let said = wait(&mut world, &mut a, STALLED_AFTER * 2);
     assert_eq!(stalls(&said), [false], "{said:?}");
     assert_eq!(world.counts(), [1, 2, 3]);
+}
+
+#[test]
+fn s3_a_stall_is_reported_after_the_time_that_is_set() {
+    let stalled_after = Duration::from_secs(5);
+    let mut world = World::new();
+    let mut a = world.member_with("a", |builder| builder.stalled_after(stalled_after));
+    world.owns(&mut a, "a");
+    let at = world.at.clone();
+    world.send();
+    world.settle(&mut a);
+    world.cluster.lock().serve_up_to(&at, Some(1));
+    world.send();
+    let said = wait(&mut world, &mut a, Duration::from_secs(4));
+    assert_eq!(stalls(&said), [false; 0], "{said:?}");
+    let said = wait(&mut world, &mut a, Duration::from_secs(3));
+    assert_eq!(stalls(&said), [true], "{said:?}");
 }
 
 #[test]
