@@ -7,7 +7,8 @@
 //!
 //! Input: record type `Update`, key = id, JSON `{"id","name","amount","ts"}`. Output: record type
 //! `Event`, the same key, `{"id","name","count","sum","ts"}`. With `--tick 100ms --tick-output T`
-//! an interjection counts in each partition's store and forwards `{"partition","n"}`.
+//! an interjection counts in each partition's store and forwards `{"partition","n"}`. Standard
+//! output gets a line when the source's state changes: `state Healthy`.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use streams_core::eos::EosConfig;
 use streams_core::group::Assignor;
 use streams_core::prelude::*;
-use streams_core::{Interjection, IntoOutcome, SourceBuilder};
+use streams_core::{Interjection, IntoOutcome, RunningSource, SourceBuilder, SourceState};
 
 #[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
 struct Update<'a> {
@@ -247,6 +248,28 @@ fn main() -> anyhow::Result<()> {
         });
     }
     OUTPUT.get_or_init(|| Topic::named(args.output));
-    source.start()?.run_until_signal()?;
-    Ok(())
+    run(source.start()?)
 }
+
+/// Runs until SIGINT or SIGTERM. Prints a line when the source's state changes, as a health check
+/// would see it: `state Stalled {3: Stall { .. }}`.
+fn run(source: RunningSource<totals::Source>) -> anyhow::Result<()> {
+    source.stop_on_signals();
+    let mut last = None;
+    loop {
+        let has_ended = source.wait_until_ended(STATE_EVERY);
+        let state = source.state();
+        if last.replace(state) != Some(state) {
+            match state {
+                SourceState::Stalled => println!("state Stalled {:?}", source.stalled_partitions()),
+                state => println!("state {state:?}"),
+            }
+        }
+        if has_ended {
+            return Ok(source.wait()?);
+        }
+    }
+}
+
+/// The time between two looks at the source's state.
+const STATE_EVERY: Duration = Duration::from_millis(100);

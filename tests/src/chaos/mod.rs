@@ -15,7 +15,8 @@
 //! majority, and starts them again after three minutes (`--outage`).
 //!
 //! The program prints a line for each fault. At the end it asks the oracle: the running count of
-//! each key is 1..n in the committed output, in order. No member may have stopped. The oracle adds
+//! each key is 1..n in the committed output, in order. No member may have stopped, each must be
+//! healthy at the end, and the program counts how often one was stalled. The oracle adds
 //! up what the input topic has: librdkafka's idempotent producer, which sends the load, writes a
 //! few updates twice when a leader dies (2 of 153,681 in one run, 3 of 123,407 in another).
 //!
@@ -27,12 +28,14 @@
 //! (`target/test-logs/`). The seed chooses the victims and the updates.
 
 pub mod cluster;
+mod health;
 pub mod pauses;
 mod report;
 mod run;
 
 use std::time::Duration;
 
+pub use health::Health;
 pub use report::{FaultReport, Report};
 pub use run::run;
 

@@ -43,6 +43,10 @@ pub struct Report {
     pub complaint: Option<String>,
     /// The members that stopped, and what they said last.
     pub stopped: Vec<String>,
+    /// The members that were not healthy at the end, and their states.
+    pub unhealthy: Vec<String>,
+    /// How often a member was stalled.
+    pub stalls: usize,
 }
 
 fn seconds(time: Duration) -> String {
@@ -70,7 +74,7 @@ impl Report {
         with_majority.fold(Pauses::default(), |longest, fault| longest.max(fault.pauses))
     }
 
-    /// Checks that nothing is lost or doubled, and that no member has stopped.
+    /// Checks that nothing is lost or doubled, and that no member has stopped or is unhealthy.
     ///
     /// # Errors
     /// If it is not so.
@@ -85,6 +89,9 @@ impl Report {
         }
         if !self.stopped.is_empty() {
             bail!("members have stopped: {}", self.stopped.join("; "));
+        }
+        if !self.unhealthy.is_empty() {
+            bail!("members are not healthy at the end: {}", self.unhealthy.join("; "));
         }
         Ok(())
     }
@@ -103,7 +110,9 @@ impl fmt::Display for Report {
         )?;
         write!(f, "longest pause {} (one partition {}), ", seconds(whole), seconds(partition))?;
         write!(f, "p50 {}, p99 {}, ", seconds(median), seconds(most))?;
-        write!(f, "{lost} lost, {doubled} doubled, {} members stopped", self.stopped.len())?;
+        let (stopped, unhealthy) = (self.stopped.len(), self.unhealthy.len());
+        write!(f, "{lost} lost, {doubled} doubled, {stopped} members stopped, ")?;
+        write!(f, "{unhealthy} unhealthy at the end, {} times stalled", self.stalls)?;
         match sent_twice {
             0 => Ok(()),
             sent_twice => write!(f, "; the input has {sent_twice} updates twice"),
@@ -136,6 +145,8 @@ mod tests {
             tally: Tally { records: 10, ..Tally::default() },
             complaint: None,
             stopped: Vec::new(),
+            unhealthy: Vec::new(),
+            stalls: 2,
         }
     }
 
@@ -144,7 +155,8 @@ mod tests {
         assert_eq!(
             report().to_string(),
             "10 records sent, 10 committed, 2 faults, longest pause 4.0 s (one partition 8.0 s), \
-             p50 0.0 s, p99 9.0 s, 0 lost, 0 doubled, 0 members stopped"
+             p50 0.0 s, p99 9.0 s, 0 lost, 0 doubled, 0 members stopped, 0 unhealthy at the end, \
+             2 times stalled"
         );
         assert_eq!(
             report().faults[0].to_string(),
@@ -161,5 +173,6 @@ mod tests {
         assert!(Report { tally: tally(11, 0, 1), ..report() }.check().is_err());
         assert!(Report { complaint: Some("the sum".to_owned()), ..report() }.check().is_err());
         assert!(Report { stopped: vec!["member-1".to_owned()], ..report() }.check().is_err());
+        assert!(Report { unhealthy: vec!["member-1".to_owned()], ..report() }.check().is_err());
     }
 }

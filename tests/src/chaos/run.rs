@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::cluster::{Cluster, NODES};
 use super::pauses::{Pauses, Span, latencies};
 use super::report::{FaultReport, Report};
-use super::{Fault, ROUND, Settings};
+use super::{Fault, Health, ROUND, Settings};
 use crate::broker::create_replicated_topics;
 use crate::observer::{Observer, Seen};
 use crate::oracle::{Tally, add_up, check_totals, read_committed, read_placed, tally};
@@ -29,6 +29,8 @@ const IDS: u64 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long the group may take to have all members at the end.
 const GROUP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a member may take to be healthy at the end.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a member may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 /// A partition has caught up if its last output was due no longer ago than this.
@@ -257,12 +259,32 @@ impl<'s> Run<'s> {
         }
     }
 
+    /// Waits until each member is healthy. Returns those that are not, and how often a member was
+    /// stalled during the run.
+    fn check_health(&self) -> (Vec<String>, usize) {
+        let deadline = Instant::now() + HEALTH_PATIENCE;
+        loop {
+            let read = |(name, program): (&String, &Program)| {
+                (name.clone(), Health::read(&program.stdout()))
+            };
+            let all: BTreeMap<String, Health> = self.members.iter().map(read).collect();
+            let unwell = all.iter().filter(|(_, health)| !health.is_healthy());
+            let unwell: Vec<String> =
+                unwell.map(|(name, health)| format!("{name}: {:?}", health.state)).collect();
+            if unwell.is_empty() || Instant::now() >= deadline {
+                return (unwell, all.values().map(|health| health.stalls).sum());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Waits for the last output, ends the members, and asks the oracle.
     fn finish(mut self, sent: Workload, faults: Vec<FaultReport>) -> Result<Report> {
         let count = usize::try_from(sent.records)?;
         let complete = self.observer.wait_for(count, PATIENCE);
         self.note_stopped()?;
         self.check_group()?;
+        let (unhealthy, stalls) = self.check_health();
         for (name, program) in &mut self.members {
             if let Err(error) = program.stop(STOP_PATIENCE) {
                 self.stopped.push(format!("{name} at its end: {error:#}"));
@@ -292,6 +314,8 @@ impl<'s> Run<'s> {
             tally: Tally { sent_twice, ..tally(&outputs, &totals)? },
             complaint: complaint.map(|error| format!("{error:#}")),
             stopped: self.stopped,
+            unhealthy,
+            stalls,
         })
     }
 }
