@@ -7,6 +7,7 @@ pub mod broker;
 pub mod chaos;
 pub mod clients;
 pub mod conformance;
+pub mod counting;
 pub mod kafka;
 pub mod observer;
 pub mod oracle;

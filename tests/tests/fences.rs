@@ -2,10 +2,13 @@
 //! the source goes on, or names the event that it can't commit.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use streams_broker::cluster::codes::{
+    INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, NOT_ENOUGH_REPLICAS, PRODUCER_FENCED,
+    TOPIC_AUTHORIZATION_FAILED, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, UNKNOWN_MEMBER_ID,
+    UNKNOWN_SERVER_ERROR,
+};
 use streams_broker::{ApiKey, Broker, Fault, FaultKind};
 use streams_core::client::rdkafka::RdTxnProducer;
 use streams_core::client::{ClusterConfig, CoordinatorWatch, TxnProducer};
@@ -14,93 +17,12 @@ use streams_core::error::{Cause, Disposition};
 use streams_core::prelude::*;
 use streams_core::record::Outputs;
 use streams_core::{EventProducer, RunningSource, SourceBuilder};
+use streams_tests::counting::{Shared, Step, counts};
 use streams_tests::oracle::read_committed;
 
-#[derive(Events)]
-enum Step {
-    /// Is counted.
-    Count(String),
-    /// The same, but its handler sleeps for so many milliseconds.
-    Sleep(u64),
-    /// The same; its completer comes after [`Shared::delays`].
-    Later(String),
-}
-
-#[derive(Events)]
-enum Counted {
-    Counted(String),
-}
-
-#[derive(StateStore)]
-struct Counts {
-    counts: Table<String, u64>,
-}
-
-static OUTPUT: Topic<Counted> = Topic::new("output");
-
-/// What the handlers of one test share.
-#[derive(Default)]
-struct Shared {
-    /// After how many milliseconds each run of a `Later` is completed; the last one repeats.
-    delays: Mutex<Vec<u64>>,
-    runs: AtomicU64,
-}
-
-impl Shared {
-    fn delay(&self) -> Duration {
-        self.runs.fetch_add(1, Ordering::Relaxed);
-        let mut delays = self.delays.lock().unwrap();
-        let next = if delays.len() > 1 { delays.remove(0) } else { delays[0] };
-        Duration::from_millis(next)
-    }
-}
-
-#[event_source(events = Step, store = Counts, shared = Shared)]
-mod counts {
-    use super::*;
-
-    #[event_handler("Count")]
-    pub(super) fn count(ctx: &mut EventContext<Counts>, word: String) -> Result<ExecutionState> {
-        let count = ctx.store.counts.update(word.clone(), |count| {
-            *count += 1;
-            *count
-        });
-        ctx.forward(&OUTPUT, "key", Counted::Counted(format!("{word}={count}")))?;
-        Ok(Complete)
-    }
-
-    #[event_handler("Sleep")]
-    fn sleep(ctx: &mut EventContext<Counts>, millis: u64) -> Result<ExecutionState> {
-        std::thread::sleep(Duration::from_millis(millis));
-        count(ctx, "slept".to_owned())
-    }
-
-    #[event_handler("Later")]
-    fn later(
-        ctx: &mut EventContext<Counts>,
-        shared: &Shared,
-        word: String,
-    ) -> Result<ExecutionState> {
-        count(ctx, word)?;
-        let (completer, delay) = (ctx.completer(), shared.delay());
-        std::thread::spawn(move || {
-            std::thread::sleep(delay);
-            completer.complete(|_| Ok(Complete));
-        });
-        Ok(Incomplete)
-    }
-}
+const OUTPUT: &str = "output";
 
 const PATIENCE: Duration = Duration::from_secs(40);
-
-const UNKNOWN_SERVER_ERROR: i16 = -1;
-const NOT_ENOUGH_REPLICAS: i16 = 19;
-const UNKNOWN_MEMBER_ID: i16 = 25;
-const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
-const INVALID_PRODUCER_EPOCH: i16 = 47;
-const INVALID_TXN_STATE: i16 = 48;
-const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
-const PRODUCER_FENCED: i16 = 90;
 
 struct World {
     broker: Broker,
@@ -117,7 +39,7 @@ impl World {
     }
 
     fn builder(&self, delays: &[u64]) -> SourceBuilder<counts::Source> {
-        let shared = Shared { delays: Mutex::new(delays.to_vec()), ..Shared::default() };
+        let shared = Shared::new(Topic::new(OUTPUT), delays);
         let builder = counts::Source::builder().shared(shared);
         let builder = builder.bootstrap(self.broker.bootstrap()).group("g").topic("input");
         builder.instance("a").leave_timeout(Duration::ZERO)

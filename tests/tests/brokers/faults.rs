@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use streams_broker::cluster::codes::{
+    CONCURRENT_TRANSACTIONS, ILLEGAL_GENERATION, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE,
+    NOT_COORDINATOR, NOT_ENOUGH_REPLICAS, OUT_OF_ORDER_SEQUENCE_NUMBER, PRODUCER_FENCED,
+    UNKNOWN_MEMBER_ID, UNKNOWN_SERVER_ERROR,
+};
 use streams_broker::{ApiKey, Fault, FaultKind};
 use streams_tests::broker::TestBroker;
 use streams_tests::kafka::Kafka;
@@ -13,17 +18,6 @@ use super::group::await_active;
 use super::running_totals::{Setting, rate};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-const UNKNOWN_SERVER_ERROR: i16 = -1;
-const ILLEGAL_GENERATION: i16 = 22;
-const UNKNOWN_MEMBER_ID: i16 = 25;
-const NOT_COORDINATOR: i16 = 16;
-const NOT_ENOUGH_REPLICAS: i16 = 19;
-const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-const INVALID_PRODUCER_EPOCH: i16 = 47;
-const INVALID_TXN_STATE: i16 = 48;
-const CONCURRENT_TRANSACTIONS: i16 = 51;
-const PRODUCER_FENCED: i16 = 90;
 
 /// Produce, offsets, commit: refused in a way that is retried, refused in a way that aborts, done
 /// with the reply lost, done and answered with an error.
