@@ -94,6 +94,18 @@ fn small_batches(partitions: i32) -> TestDriver<jobs::Source> {
 }
 
 #[test]
+fn finalizers_run_in_the_order_of_the_complete_calls() {
+    let mut driver = jobs::Source::builder().test_driver();
+    driver.send_all((0..3).map(|_| ("k", Jobs::Several(1))));
+    let [first, second, third] = completers().try_into().expect("three jobs");
+    for (completer, number) in [(third, 3), (first, 1), (second, 2)] {
+        completer.complete(move |ctx| jobs::quick(ctx, number));
+    }
+    driver.run_pending().then_committed(0, 3);
+    assert_eq!(done(&driver), [3, 1, 2]);
+}
+
+#[test]
 fn s1_a_completion_of_a_pinned_event_is_accepted_though_its_transaction_is_full() {
     let mut driver = small_batches(1);
     driver.send("k", Jobs::Pinned(0));

@@ -58,6 +58,11 @@ pub trait CompletionSink<S: 'static>: Send + Sync {
 
 /// The promise to complete an event that returned [`ExecutionState::Incomplete`].
 ///
+/// The finalizers of one partition run in the order of the calls of [`Completer::complete`], in
+/// whatever order their events came. So a finalizer that writes rows which other handlers write too
+/// needs a rule of its own for their order;
+/// [`AsyncJobScheduler`](crate::jobs::AsyncJobScheduler) has one.
+///
 /// Dropped without [`Completer::complete`], it fails the event: a promise that nobody can keep any
 /// more must not hold the partition for ever.
 pub struct Completer<S: 'static> {

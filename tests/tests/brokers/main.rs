@@ -3,6 +3,7 @@
 //! Where Java, Maven or kcat are missing, a test is ignored by name, with the reason;
 //! `STREAMS_REQUIRE_KAFKA=1` makes that a failure.
 
+mod async_jobs;
 mod codecs;
 mod contacts;
 mod faults;
@@ -54,9 +55,11 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
     ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
     ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
+    ("async_jobs_survive_sigkill_in_the_order_of_each_key", Needs::Nothing, async_jobs::sigkill),
     ("a_restart_restores_the_store", Needs::Nothing, running_totals::restart),
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
     ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
+    ("async_jobs_prints_the_lines_of_the_seed", Needs::Nothing, async_jobs::once),
     ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("d3_a_changelog_that_was_lost_is_refused", Needs::Nothing, running_totals::changelog_lost),
