@@ -61,6 +61,7 @@
 //! - [`eos`]: the guarantees EOS-1 to EOS-7, and the pool of transactions that keeps them.
 //! - [`group`]: membership; [`handler::Completer`]: events that end later, from any thread.
 //! - [`jobs`]: asynchronous work by key.
+//! - [`global`]: topics that every process reads whole, as tables for handlers.
 //! - [`testing`]: applications without a broker.
 //! - [`codec`]: how payloads become bytes; [`schema`]: contracts as data.
 extern crate self as streams_core;
@@ -71,6 +72,7 @@ pub mod client;
 pub mod codec;
 pub mod eos;
 pub mod error;
+pub mod global;
 pub mod group;
 pub mod handler;
 pub mod jobs;
@@ -100,6 +102,9 @@ pub use streams_derive::event_source;
 pub use streams_derive::interjection;
 
 pub use crate::codec::{CodecError, EventCodec};
+pub use crate::global::{
+    GlobalChangeLog, GlobalError, GlobalState, GlobalTable, OrderedGlobalTable,
+};
 pub use crate::handler::{
     EventContext, EventSource, Events, ExecutionState, HandlerError, Interjection, IntoOutcome,
     Outcome, Result, Route, RoutingTable, Topic,

@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "streams-core/src/task",
     "streams-core/src/patience.rs",
     "streams-core/src/jobs/lanes.rs",
+    "streams-core/src/global/positions.rs",
     "streams-core/src/group/assignor",
     "streams-core/src/group/member",
     "streams-core/src/group/user_data.rs",

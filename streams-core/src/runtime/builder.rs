@@ -21,6 +21,7 @@ use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
 use crate::eos::{EosConfig, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX, metadata_bytes_min};
 use crate::error::{ConfigError, OUTAGE_TIMEOUT};
+use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
 use crate::record::TopicPartition;
@@ -53,6 +54,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(crate) topic: String,
     pub(super) changelog: Option<String>,
     pub(super) outputs: Vec<String>,
+    pub(super) globals: Vec<GlobalWatch>,
     pub(crate) partitions: Option<i32>,
     pub(super) replication_factor: i16,
     pub(super) topic_configs: BTreeMap<String, String>,
@@ -86,6 +88,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             topic: String::new(),
             changelog: None,
             outputs: Vec::new(),
+            globals: Vec::new(),
             partitions: None,
             replication_factor: -1,
             topic_configs: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             topic: self.topic,
             changelog: self.changelog,
             outputs: self.outputs,
+            globals: self.globals,
             partitions: self.partitions,
             replication_factor: self.replication_factor,
             topic_configs: self.topic_configs,
@@ -196,6 +200,16 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     #[must_use]
     pub fn output(mut self, topic: impl Into<String>) -> Self {
         self.outputs.push(topic.into());
+        self
+    }
+
+    /// Adds a global changelog, or a table of one: [`start`](Self::start) blocks until it has
+    /// caught up, so that handlers find what its topic had then. A cluster of it that is away for
+    /// [`outage_timeout`](Self::outage_timeout) ends the start with an error, and so does a
+    /// failure.
+    #[must_use]
+    pub fn global(mut self, global: &impl Global) -> Self {
+        self.globals.push(global.watch());
         self
     }
 

@@ -7,6 +7,7 @@ use crate::client::wire::ClientError;
 use crate::client::{FetchError, UnreadableBatch};
 use crate::codec::CodecError;
 use crate::error::{Cause, ConfigError, TxnError};
+use crate::global::GlobalError;
 use crate::record::TopicPartition;
 
 /// Why a source does not start, or stopped. Nothing of what failed is committed.
@@ -19,6 +20,9 @@ pub enum SourceError {
     /// The cluster can't be reached, or refuses.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A global changelog that handlers read has failed, or does not catch up.
+    #[error(transparent)]
+    Global(#[from] GlobalError),
     /// Topics are missing or unsuitable.
     #[error("{}", super::problem::list(.0))]
     Topics(Vec<TopicProblem>),

@@ -18,6 +18,7 @@ use super::topics::Topics;
 use super::worker::{FromWorker, ToWorker, Worker, WorkerParts};
 use crate::client::CoordinatorWatch;
 use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
+use crate::global::GlobalWatch;
 use crate::group::GroupConfig;
 use crate::handler::EventSource;
 
@@ -37,7 +38,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         Missing: NothingMissing,
     {
         let mut settings = self.check()?;
-        check_properties(&settings.cluster, settings.eos.transaction_timeout)?;
+        settings.await_start()?;
         if settings.group.instance_id.is_none() {
             let name = InstanceName::take(&settings.group.group_id, settings.group.seed);
             settings.unnamed = Some(Arc::new(name));
@@ -102,6 +103,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 _ => Err(SourceError::Thread("the control thread did not start".to_owned())),
             },
         }
+    }
+
+    /// Checks the clients' properties, and waits until all global changelogs have caught up.
+    fn await_start(&self) -> Result<(), SourceError> {
+        check_properties(&self.cluster, self.eos.transaction_timeout)?;
+        let wait = |global: &GlobalWatch| Ok(global.wait_restored(self.outage_timeout)?);
+        self.globals.iter().try_for_each(wait)
     }
 
     fn worker(

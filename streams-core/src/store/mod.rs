@@ -9,7 +9,7 @@
 //! Pure: no async, no clock, no client.
 
 mod changelog;
-mod rows;
+pub(crate) mod rows;
 mod table;
 #[cfg(test)]
 mod tests;

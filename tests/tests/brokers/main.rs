@@ -7,6 +7,7 @@ mod async_jobs;
 mod codecs;
 mod contacts;
 mod faults;
+mod globals;
 mod group;
 mod leave;
 mod migration;
@@ -53,6 +54,9 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("c1_a_transaction_that_the_broker_times_out_is_replayed", Needs::Nothing, outlived::replayed),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
+    ("a_global_table_has_the_last_value_of_each_key", Needs::Nothing, globals::compacted),
+    ("a_global_table_shows_committed_records_alone", Needs::Nothing, globals::transactions),
+    ("a_global_changelog_pauses_resumes_and_grows", Needs::Nothing, globals::paused),
     ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
     ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
     ("async_jobs_survive_sigkill_in_the_order_of_each_key", Needs::Nothing, async_jobs::sigkill),
@@ -86,6 +90,8 @@ fn main() {
     let mut trials = Vec::new();
     let name = "kafka::the_broker_restarts_under_load".to_owned();
     trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::kafka_restarts()));
+    let name = "kafka::a_global_table_outlives_a_restart_of_the_broker".to_owned();
+    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| globals::kafka_restarts()));
     for (name, needs, body) in TESTS {
         if *needs != Needs::Faults {
             let no_kcat = || no_kcat.clone().filter(|_| *needs == Needs::Kcat);
