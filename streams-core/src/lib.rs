@@ -76,6 +76,7 @@ pub mod global;
 pub mod group;
 pub mod handler;
 pub mod jobs;
+pub mod metrics;
 mod patience;
 mod planted;
 pub mod prelude;

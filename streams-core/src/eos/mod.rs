@@ -32,4 +32,4 @@ pub use self::progress::{
     Window, changelog_tag, is_ours, metadata_bytes_min,
 };
 pub use self::schedule::{Schedule, ScheduleKey};
-pub use self::txn::{CommitOffset, Transaction, TxnSeq, TxnState};
+pub use self::txn::{CommitOffset, Transaction, TxnFigures, TxnSeq, TxnState};

@@ -20,7 +20,7 @@ use self::patience::Patience;
 use super::config::EosConfig;
 use super::progress::{Delivery, IN_FLIGHT_EVENTS_MAX, Progress, Snapshot, Window};
 use super::schedule::ScheduleKey;
-use super::txn::{CommitOffset, Touched, Transaction, TxnSeq, TxnState};
+use super::txn::{CommitOffset, Touched, Transaction, TxnFigures, TxnSeq, TxnState};
 use crate::error::{Cause, Disposition, OUTAGE_TIMEOUT};
 use crate::store::EventSeq;
 
@@ -112,7 +112,7 @@ pub enum Command {
     /// Ask for the committed offsets: at or past these means committed. Answer: `Resolved`.
     Resolve { txn: TxnSeq, offsets: Vec<CommitOffset> },
     /// Committed: of each partition, the events up to this one can't be undone any more.
-    Settled { txn: TxnSeq, partitions: Vec<(PartitionId, EventSeq)> },
+    Settled { txn: TxnSeq, partitions: Vec<(PartitionId, EventSeq)>, figures: TxnFigures },
     /// The transaction is pinned, and older than `transaction_timeout`: its events come again once.
     TimedOut { txn: TxnSeq },
     /// Undo all that is not committed, and fetch again from there.
@@ -350,6 +350,7 @@ impl Pool {
             if let Some(offset) = end.offset {
                 let was_in_flight = known.progress.complete(offset);
                 debug_assert!(was_in_flight, "an event completes once");
+                txn.source_records += 1;
             }
         } else if end.records > 0 {
             txn.pinned += usize::from(!pinned);
@@ -559,6 +560,7 @@ impl Pool {
             return;
         }
         txn.transition(TxnState::Sealed);
+        txn.sealed_at = Some(now);
         for (partition, touched) in &mut txn.touched {
             // A partition that is gone was lost: nothing of it may be committed, and the whole
             // transaction is being aborted.
@@ -653,6 +655,7 @@ impl Pool {
 
     fn settle(&mut self, txn: Transaction) {
         self.patience.committed();
+        let figures = txn.figures();
         let mut partitions = Vec::with_capacity(txn.touched.len());
         for (id, touched) in txn.touched {
             let Some((known, snapshot)) = self.partitions.get_mut(&id).zip(touched.snapshot) else {
@@ -662,7 +665,7 @@ impl Pool {
             known.committed = snapshot;
             partitions.push((id, touched.last));
         }
-        self.commands.push_back(Command::Settled { txn: txn.seq, partitions });
+        self.commands.push_back(Command::Settled { txn: txn.seq, partitions, figures });
     }
 
     fn stop(&mut self, reason: StopReason) {

@@ -83,6 +83,21 @@ pub(super) struct Touched {
     pub(super) snapshot: Option<Snapshot>,
 }
 
+/// The figures of a committed transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxnFigures {
+    /// When its first event was offered.
+    pub opened_at: Instant,
+    /// When it took its last event.
+    pub sealed_at: Option<Instant>,
+    /// Source records whose events it completes.
+    pub source_records: usize,
+    /// Records that it produced, changelog included.
+    pub records: usize,
+    /// The bytes of these records.
+    pub bytes: usize,
+}
+
 /// One transaction.
 #[derive(Clone, Debug)]
 pub struct Transaction {
@@ -90,9 +105,11 @@ pub struct Transaction {
     pub(super) slot: usize,
     pub(super) state: TxnState,
     pub(super) opened_at: Instant,
+    pub(super) sealed_at: Option<Instant>,
     /// Whether its outputs may go out.
     pub(super) transmit: bool,
     pub(super) events: usize,
+    pub(super) source_records: usize,
     pub(super) records: usize,
     pub(super) bytes: usize,
     /// Incomplete events whose effects are in it: it can't be sealed before they are done.
@@ -112,8 +129,10 @@ impl Transaction {
             slot,
             state: TxnState::Open,
             opened_at: now,
+            sealed_at: None,
             transmit: false,
             events: 0,
+            source_records: 0,
             records: 0,
             bytes: 0,
             pinned: 0,
@@ -138,6 +157,16 @@ impl Transaction {
     /// Whether it has anything to commit.
     pub(super) fn has_effect(&self) -> bool {
         !self.touched.is_empty()
+    }
+
+    pub(super) const fn figures(&self) -> TxnFigures {
+        TxnFigures {
+            opened_at: self.opened_at,
+            sealed_at: self.sealed_at,
+            source_records: self.source_records,
+            records: self.records,
+            bytes: self.bytes,
+        }
     }
 
     pub(super) fn offsets(&self) -> Vec<CommitOffset> {

@@ -24,6 +24,7 @@ use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
+use crate::metrics::{MetricsHandler, MetricsSink, SourceLabels};
 use crate::record::TopicPartition;
 
 /// How long a leaving member lets its partitions move to others, by default.
@@ -76,6 +77,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) growth: Growth,
     pub(super) max_poll_interval: Duration,
     pub(super) callbacks: Callbacks,
+    pub(super) metrics_handler: Option<Arc<dyn MetricsHandler>>,
 }
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
@@ -110,6 +112,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             growth: Growth::default(),
             max_poll_interval: MAX_POLL_INTERVAL,
             callbacks: Callbacks::default(),
+            metrics_handler: None,
         }
     }
 
@@ -150,6 +153,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             growth: self.growth,
             max_poll_interval: self.max_poll_interval,
             callbacks: self.callbacks,
+            metrics_handler: self.metrics_handler,
             shared: self.shared,
             missing: PhantomData,
         }
@@ -434,6 +438,18 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// Sets the handler of metrics: one [`Metric`](crate::metrics::Metric) for each committed
+    /// transaction and each restored partition. A thread of its own calls the handler; if more than
+    /// [`METRICS_QUEUE_MAX`](crate::metrics::METRICS_QUEUE_MAX) metrics wait, the source drops
+    /// further ones and logs a warning. GKES: `EventSourceConfig.MetricsHandler`.
+    ///
+    /// The same figures go to the recorder of the `metrics` facade: see [`crate::metrics`].
+    #[must_use]
+    pub fn metrics_handler(mut self, handler: impl MetricsHandler) -> Self {
+        self.metrics_handler = Some(Arc::new(handler));
+        self
+    }
+
     /// What to do with a record that can't be decoded, or whose type has no handler.
     #[must_use]
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
@@ -592,6 +608,12 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self.changelog.clone().unwrap_or_else(generated)
     }
 
+    /// The labels of the source's figures.
+    pub(crate) fn labels(&self) -> SourceLabels {
+        let group = Arc::from(self.group.group_id.as_str());
+        SourceLabels { group, topic: Arc::from(self.topic.as_str()) }
+    }
+
     /// What all handlers share.
     pub(crate) fn shared_by_all(&self) -> Arc<A::Shared> {
         super::shared::given(self.shared.clone())
@@ -624,6 +646,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             make_producer,
             make_fetcher,
             callbacks: self.callbacks.clone(),
+            labels: self.labels(),
+            metrics: MetricsSink::direct(self.metrics_handler.clone()),
             pulse: Arc::default(),
             report,
         }

@@ -32,6 +32,7 @@ use crate::eos::TxnSeq;
 use crate::group::{
     Generation, GroupCommand, GroupConfig, GroupEvent, GroupView, Member, Partitions, run,
 };
+use crate::metrics::{GroupMeters, SourceLabels};
 use crate::record::TopicPartition;
 
 /// How long the workers may take to end in order before the control thread cuts the end short.
@@ -167,6 +168,7 @@ pub(crate) struct End {
 
 /// The control thread's state.
 pub(crate) struct Control {
+    meters: GroupMeters,
     settings: PrepareSettings,
     workers: Vec<WorkerHandle>,
     state: SharedState,
@@ -222,7 +224,10 @@ impl Control {
         let Timeouts { leave_timeout, max_poll_interval } = timeouts;
         let (group, group_inbox) = unbounded_channel();
         let (done, done_inbox) = unbounded_channel();
+        let source = Arc::clone(&settings.source);
+        let labels = SourceLabels { group: Arc::from(settings.group.as_str()), topic: source };
         Self {
+            meters: GroupMeters::new(&labels),
             settings: settings.clone(),
             running: (0..workers.len()).collect(),
             watch: Watch::new(std::time::Instant::now(), max_poll_interval, workers.len()),
@@ -336,6 +341,7 @@ impl Control {
             GroupEvent::Joined { generation, assigned, handed_over, revoked, owned, warm } => {
                 let id = generation.generation_id;
                 tracing::info!(generation = id, ?assigned, ?revoked, ?owned, ?warm, "joined");
+                self.meters.joined();
                 // The coordinator has not expelled the member until now.
                 self.unconfirmed.clear();
                 self.generation = id;
@@ -350,12 +356,14 @@ impl Control {
             GroupEvent::Revoked { partitions } => self.revoke(&partitions, &Partitions::new()),
             GroupEvent::View(view) => {
                 explain(&view);
+                self.meters.view(view.members.len(), view.transitions.len());
                 self.state.set_view(*view);
             }
             GroupEvent::Drained if self.phase == Phase::Draining => self.stop(),
             GroupEvent::Drained => {}
             GroupEvent::Lost { reason } => {
                 tracing::warn!(reason, "all partitions are lost");
+                self.meters.lost();
                 self.owned.clear();
                 self.suspended.clear();
                 self.hold = Hold::default();
@@ -441,20 +449,20 @@ impl Control {
             FromWorker::Active(partition) => {
                 self.has_worked = true;
                 self.state.set(SourceState::Healthy);
-                self.state.active(partition.partition(), true);
+                self.meters.active(self.state.active(partition.partition(), true));
             }
             FromWorker::Drained(partition) => {
                 let number = partition.partition();
                 self.retired.remove(&number);
                 self.retiring.remove(&number);
-                self.state.active(number, false);
+                self.meters.active(self.state.active(number, false));
                 self.acknowledge(number);
                 if self.copies.drained(number) {
                     self.find_copies(vec![number]);
                 }
             }
             FromWorker::Retired(partition) => {
-                self.state.active(partition.partition(), false);
+                self.meters.active(self.state.active(partition.partition(), false));
                 self.retired(partition.partition());
             }
             FromWorker::Held { worker, hold, suspended } => self.held(worker, hold, &suspended),

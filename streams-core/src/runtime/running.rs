@@ -18,6 +18,7 @@ use crate::ExecutionState;
 use crate::client::rdkafka::RdTxnProducer;
 use crate::group::GroupView;
 use crate::handler::{EventContext, EventSource, Result as HandlerResult};
+use crate::metrics::{Metric, MetricsSink};
 
 /// Whether a source is well: for a deployment's health check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,14 +157,16 @@ impl SharedState {
         });
     }
 
-    pub(crate) fn active(&self, partition: i32, is_active: bool) {
+    /// Returns how many partitions are active now.
+    pub(crate) fn active(&self, partition: i32, is_active: bool) -> usize {
         self.with(|shared| {
             shared.stalls.remove(&partition);
             match is_active {
                 true => shared.active.insert(partition),
                 false => shared.active.remove(&partition),
-            }
-        });
+            };
+            shared.active.len()
+        })
     }
 }
 
@@ -182,6 +185,7 @@ pub struct RunningSource<A: EventSource> {
     thread: Option<JoinHandle<Result<(), SourceError>>>,
     state: SharedState,
     workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+    metrics: MetricsSink,
 }
 
 const POLL: Duration = Duration::from_millis(5);
@@ -193,8 +197,16 @@ impl<A: EventSource> RunningSource<A> {
         thread: JoinHandle<Result<(), SourceError>>,
         state: SharedState,
         workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+        metrics: MetricsSink,
     ) -> Self {
-        Self { partitions, commands, thread: Some(thread), state, workers }
+        Self { partitions, commands, thread: Some(thread), state, workers, metrics }
+    }
+
+    /// Sends a metric of the application to the source's `MetricsHandler`, after those that wait
+    /// there. Returns false if the source drops it because
+    /// [`METRICS_QUEUE_MAX`](crate::metrics::METRICS_QUEUE_MAX) metrics wait. GKES: `EmitMetric`.
+    pub fn emit_metric(&self, metric: Metric) -> bool {
+        self.metrics.send(metric)
     }
 
     /// The number of partitions that the source's topic had at the start.

@@ -21,6 +21,7 @@ use crate::client::rdkafka::{RdFetcher, RdTxnProducer, check_properties};
 use crate::global::GlobalWatch;
 use crate::group::GroupConfig;
 use crate::handler::EventSource;
+use crate::metrics::MetricsSink;
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// Checks the settings, makes or checks the topics, and starts.
@@ -50,12 +51,16 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let state = SharedState::default();
         let coordinator = CoordinatorWatch::default();
         let at_start = Arc::new(AtomicI32::new(i32::MAX));
+        let metrics = MetricsSink::spawn(&settings.labels(), settings.metrics_handler.clone())
+            .map_err(|error| SourceError::Thread(error.to_string()))?;
         let mut mailboxes = Vec::new();
         let mut workers = Vec::new();
         for index in 0..settings.workers {
             let (mailbox, inbox) = Mailbox::new();
             mailboxes.push(mailbox.clone());
-            let parts = settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
+            let mut parts =
+                settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
+            parts.metrics = metrics.clone();
             workers.push((parts, mailbox, inbox));
         }
         let handles = handles::<A>(&workers);
@@ -95,7 +100,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
         match started.recv() {
             Ok(Ok(partitions)) => {
-                Ok(RunningSource::new(partitions, user, thread, state, mailboxes))
+                Ok(RunningSource::new(partitions, user, thread, state, mailboxes, metrics))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => match thread.join() {

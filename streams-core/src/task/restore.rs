@@ -158,6 +158,11 @@ impl Restore {
         })
     }
 
+    /// Returns the time since the start, and the records and bytes applied.
+    pub fn totals(&self, now: Instant) -> (Duration, u64, u64) {
+        (now.saturating_duration_since(self.started), self.records, self.bytes)
+    }
+
     /// How far it is.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn progress(&self, now: Instant) -> RestoreProgress {

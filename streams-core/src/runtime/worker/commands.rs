@@ -26,6 +26,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Command::Flush { txn, slot } => self.slots[slot].flush = Some(txn),
             Command::Commit { txn, slot, offsets } => self.commit(now, txn, slot, offsets),
             Command::Abort { slot, .. } => {
+                self.meters.aborted();
                 self.slots[slot].reset();
                 self.slots[slot].command(SlotCommand::Abort);
             }
@@ -37,7 +38,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 let offsets = offsets.collect();
                 (self.parts.report)(FromWorker::Resolve { worker, txn, offsets });
             }
-            Command::Settled { partitions, .. } => {
+            Command::Settled { partitions, figures, .. } => {
+                self.measure_commit(now, &partitions, &figures);
                 for (id, last) in partitions {
                     self.settled(id, last);
                     self.forget_outlived(id);

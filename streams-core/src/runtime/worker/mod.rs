@@ -17,6 +17,7 @@ mod fence_tests;
 mod hanging_tests;
 mod inbox;
 mod interjections;
+mod measure;
 mod opening;
 #[cfg(test)]
 mod opening_tests;
@@ -56,6 +57,7 @@ use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{Completion, EventSource, EventTicket, Interjection};
+use crate::metrics::{MetricsSink, SourceLabels, WorkerMeters};
 use crate::record::TopicPartition;
 use crate::store::StateStore;
 use crate::task::{Interject, Moment, Task};
@@ -176,6 +178,9 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) changelog_missing: ChangelogMissing,
     pub(crate) on_undecodable: OnUndecodable,
     pub(crate) on_unreadable: OnUnreadable,
+    /// The labels of the worker's figures.
+    pub(crate) labels: SourceLabels,
+    pub(crate) metrics: MetricsSink,
     /// The source's own, and those that were scheduled.
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     /// What all handlers share.
@@ -195,6 +200,7 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
 pub(crate) struct Worker<A: EventSource, P, F> {
     parts: WorkerParts<A, P, F>,
     pulse: PulseWriter,
+    meters: WorkerMeters,
     inbox: Receiver<ToWorker<A::Store, P>>,
     completions: Arc<CompletionMailbox<A::Store, P>>,
     fetcher: F,
@@ -215,6 +221,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     offsets_patience: OffsetsPatience,
     /// When the lag of warm copies is said next.
     lag_due: Option<Instant>,
+    /// When the gauges are set next.
+    gauges_due: Option<Instant>,
     /// Asked to hold its commits, and one is on its way.
     holding: Option<u64>,
     /// The member joins, and its generation may end at any time.
@@ -279,6 +287,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 .outage_timeout(parts.outage_timeout)
                 .in_flight_events_max(parts.in_flight_events_max),
             pulse: PulseWriter::new(Arc::clone(&parts.pulse)),
+            meters: WorkerMeters::new(parts.labels.clone(), parts.index, parts.metrics.clone()),
             parts,
             inbox,
             fetcher,
@@ -294,6 +303,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             outlived: Outlived::new(),
             offsets_patience: OffsetsPatience::default(),
             lag_due: None,
+            gauges_due: None,
             holding: None,
             rejoining: false,
             full: false,
@@ -339,6 +349,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let worker = self.parts.index;
             (self.parts.report)(FromWorker::Held { worker, hold, suspended });
         }
+        self.measure(now);
         self.look_at_positions(now);
         self.stop_if_fenced(now);
         self.end_if_stopped();

@@ -240,6 +240,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let p = restore.progress(now);
         let (records, bytes, rate) = (p.records, p.bytes, p.rate);
         tracing::info!(partition = %at, records, bytes, rate, "restored");
+        self.measure_restore(now, partition);
         self.activate(now, partition);
         self.end_restore(partition);
     }

@@ -242,6 +242,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
         }
         if !lags.is_empty() && self.lag_due.is_none_or(|due| now >= due) {
+            lags.iter().for_each(|(partition, lag)| self.meters.copy(*partition, *lag));
             self.lag_due = Some(now + LAG_EVERY);
             (self.parts.report)(FromWorker::Lag(lags));
         }
