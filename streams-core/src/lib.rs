@@ -91,6 +91,8 @@ pub mod testing;
 pub use streams_derive::EventCodec;
 #[doc = include_str!("docs/events.md")]
 pub use streams_derive::Events;
+#[doc = include_str!("docs/job.md")]
+pub use streams_derive::Job;
 #[doc = include_str!("docs/state_store.md")]
 pub use streams_derive::StateStore;
 #[doc = include_str!("docs/default_handler.md")]

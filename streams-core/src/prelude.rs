@@ -8,5 +8,5 @@ pub use crate::record::Record;
 pub use crate::runtime::EventProducer;
 pub use crate::store::{NoStore, OrderedTable, Table};
 pub use crate::{
-    EventCodec, Events, StateStore, default_handler, event_handler, event_source, interjection,
+    EventCodec, Events, Job, StateStore, default_handler, event_handler, event_source, interjection,
 };

@@ -300,7 +300,7 @@ async fn a_failed_job_runs_again_before_the_later_jobs_of_its_key() {
     assert_eq!(driver.committed(0), Some(3));
     let outs = outs(&driver);
     assert_eq!(numbers(&outs["a"]), [1, 3]);
-    let expected = "the job failed in attempt 3, its last one: broken";
+    let expected = "the job failed in attempt 3: broken";
     assert_eq!(outs["b"], [Out::Failed(expected.to_owned())]);
     let of = |number| attempts.lock().expect("no panic").iter().filter(|n| **n == number).count();
     assert_eq!((of(1), of(2), of(3)), (3, 3, 1));
@@ -335,7 +335,7 @@ async fn an_error_that_the_finalizer_passes_on_stops_the_source() {
     }));
     assert!(stopped.is_err());
     let failure = driver.failure().expect("a failure").to_string();
-    assert!(failure.contains("the job failed in attempt 1, its last one: no route"), "{failure}");
+    assert!(failure.contains("the job failed in attempt 1: no route"), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Hold, Result, Topic};
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
+use crate::jobs::durable::JobIds;
 use crate::jobs::{Incarnation, Life};
 use crate::record::{OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
-use crate::store::{Changelog, EventSeq, StateStore};
+use crate::store::{Changelog, EventSeq, FrameworkTables, StateStore};
 
 /// A partition's store, the current event, and the ways out of it.
 ///
@@ -35,6 +36,9 @@ pub struct EventContext<S: 'static> {
     /// Tells others when this incarnation is over.
     life: Life,
     sink: Arc<dyn CompletionSink<S>>,
+    /// The framework's own rows beside the store.
+    framework: FrameworkTables,
+    job_ids: JobIds,
 }
 
 impl<S: StateStore> EventContext<S> {
@@ -58,6 +62,8 @@ impl<S: StateStore> EventContext<S> {
             holds: AtomicUsize::new(0),
             life: Life::default(),
             sink,
+            framework: FrameworkTables::default(),
+            job_ids: JobIds::default(),
         }
     }
 
@@ -200,13 +206,35 @@ impl<S: StateStore> EventContext<S> {
         let partition = self.topic_partition.partition();
         let mut changelog = Changelog::new(&mut self.outputs, &self.changelog, partition);
         self.store.drain_changes(self.event, &mut changelog)?;
+        self.framework.drain_changes(self.event, &mut changelog)?;
         Ok(self.outputs.mark() != since)
     }
 
     /// Takes back the outputs since `since`, and the changes of the current event.
     pub(crate) fn undo_event(&mut self, since: OutputMark) {
         self.outputs.truncate(since);
+        self.framework.undo_from(self.event, |_, _, _| {});
         self.store.undo_from(self.event);
+    }
+
+    /// The framework's rows of the partition.
+    pub(crate) const fn framework(&self) -> &FrameworkTables {
+        &self.framework
+    }
+
+    /// The framework's rows of the partition; their changes belong to the current event.
+    pub(crate) const fn framework_mut(&mut self) -> &mut FrameworkTables {
+        &mut self.framework
+    }
+
+    /// The numbers of the partition's next durable jobs.
+    pub(crate) const fn job_ids(&self) -> &JobIds {
+        &self.job_ids
+    }
+
+    /// The numbers of the partition's next durable jobs.
+    pub(crate) const fn job_ids_mut(&mut self) -> &mut JobIds {
+        &mut self.job_ids
     }
 
     /// What was forwarded and logged and is not sent yet.

@@ -9,21 +9,23 @@ use crate::handler::{EventContext, ExecutionState, Result};
 /// `result?` fails it, and with it the source.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The job returned an error, in its last attempt.
-    #[error("the job failed in attempt {attempts}, its last one: {source}")]
+    /// The job returned an error: of an [`AsyncJobScheduler`](super::AsyncJobScheduler) in its last
+    /// attempt.
+    #[error("the job failed in attempt {attempts}: {source}")]
     Failed {
         /// How many attempts there were.
         attempts: u32,
         /// What the job returned.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The job took longer than the scheduler's timeout, in its last attempt.
+    /// The job took longer than its timeout: of an [`AsyncJobScheduler`](super::AsyncJobScheduler)
+    /// in its last attempt.
     #[error(
-        "the job took longer than {timeout:?}: make it faster, or raise \
-         `SchedulerConfig::timeout`"
+        "the job took longer than {timeout:?}: make it faster, or raise `SchedulerConfig::timeout` \
+         (`JobConfig::timeout` of a durable job)"
     )]
     TimedOut {
-        /// The scheduler's timeout.
+        /// The timeout.
         timeout: Duration,
     },
     /// The job panicked. A panic is not retried.

@@ -5,8 +5,12 @@
 //!   parallel. GKES: `AsyncJobScheduler`.
 //! - [`SchedulerConfig`] has its settings, with GKES's presets.
 //! - [`lanes`] is the machine below: keyed queues without a clock or threads.
+//! - [`durable`] has jobs that survive crashes and moves.
+//!
+#![doc = include_str!("../docs/jobs.md")]
 
 mod config;
+pub mod durable;
 mod error;
 mod incarnation;
 pub mod lanes;

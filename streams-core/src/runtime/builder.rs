@@ -24,6 +24,7 @@ use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
+use crate::jobs::durable::JobTypes;
 use crate::metrics::{MetricsHandler, MetricsSink, SourceLabels};
 use crate::record::TopicPartition;
 
@@ -69,6 +70,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) offsets_missing: OffsetsMissing,
     pub(super) changelog_missing: ChangelogMissing,
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
+    pub(super) jobs: JobTypes<A::Store>,
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
     pub(super) leave_timeout: Duration,
@@ -104,6 +106,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             offsets_missing: OffsetsMissing::default(),
             changelog_missing: ChangelogMissing::default(),
             interjections: A::TABLE.interjections.to_vec(),
+            jobs: JobTypes::default(),
             shared: None,
             missing: PhantomData,
             leave_timeout: LEAVE_TIMEOUT,
@@ -147,6 +150,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             offsets_missing: self.offsets_missing,
             changelog_missing: self.changelog_missing,
             interjections: self.interjections,
+            jobs: self.jobs,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
             stalled_after: self.stalled_after,
@@ -575,6 +579,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             );
             return Err(ConfigError::Invalid { name, value, hint });
         }
+        self.jobs.check()?;
         let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
         ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;
         let outage = OUTAGE_TIMEOUT_MIN..=OUTAGE_TIMEOUT_MAX;
@@ -640,6 +645,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             on_unreadable: self.on_unreadable,
             interjections: self.interjections.clone(),
             shared: self.shared_by_all(),
+            jobs: Arc::new(self.jobs.clone()),
+            job_types: self.jobs.names().collect(),
+            runner: None,
             seed: self.group.seed.wrapping_add(index as u64),
             outage_timeout: self.outage_timeout,
             stalled_after: self.stalled_after,

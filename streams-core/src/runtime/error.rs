@@ -165,6 +165,44 @@ pub enum SourceError {
         /// One past the last.
         high: i64,
     },
+    /// A durable job is pending whose type nobody has registered.
+    #[error(
+        "{partition} has {count} pending jobs of type `{job_type}`, which nobody has registered: \
+         no job is dropped; register the type with `durable_job`, or start the version of the \
+         application that has it until its jobs are done"
+    )]
+    UnknownJobType {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// The type.
+        job_type: String,
+        /// How many of its jobs are pending.
+        count: usize,
+    },
+    /// A pending job is in a form that this version does not know.
+    #[error(
+        "{partition} has a pending job in a form that this version does not know: a newer version \
+         of the framework wrote it; no job is dropped; start that version"
+    )]
+    UnknownJobRow {
+        /// The source's partition.
+        partition: TopicPartition,
+    },
+    /// A pending job's bytes are not a job of its type.
+    #[error(
+        "job {id} of {partition} (type `{job_type}`) can't be decoded: {source}; no job is \
+         dropped; let the type read its former form, or give a new form a type of its own"
+    )]
+    UndecodableJob {
+        /// The source's partition.
+        partition: TopicPartition,
+        /// The type.
+        job_type: String,
+        /// The job's number.
+        id: crate::jobs::durable::JobId,
+        /// What the codec says.
+        source: CodecError,
+    },
     /// Nobody ends a transaction that a former owner left open.
     #[error(
         "a transaction that a former owner left open in topic `{topic}`, partitions \

@@ -1,7 +1,8 @@
 //! A worker's mailbox: whoever has something for the worker puts it in and wakes the thread.
 //!
 //! Not bounded by itself, because each sender is: a producer thread answers one command at a time,
-//! a completer completes one event of the in-flight window, the control thread speaks once for each
+//! a completer completes one event of the in-flight window, a partition runs
+//! `DurableJobs::concurrency` durable jobs at a time, the control thread speaks once for each
 //! change of the group.
 
 use std::sync::mpsc::{Receiver, Sender, channel};

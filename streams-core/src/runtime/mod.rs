@@ -11,6 +11,7 @@ mod copies;
 mod error;
 mod history;
 mod instance;
+mod job_settings;
 pub(crate) mod mailbox;
 pub(crate) mod outage;
 mod policy;

@@ -51,6 +51,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let state = SharedState::default();
         let coordinator = CoordinatorWatch::default();
         let at_start = Arc::new(AtomicI32::new(i32::MAX));
+        let runner = settings.job_runner()?;
         let metrics = MetricsSink::spawn(&settings.labels(), settings.metrics_handler.clone())
             .map_err(|error| SourceError::Thread(error.to_string()))?;
         let mut mailboxes = Vec::new();
@@ -60,6 +61,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             mailboxes.push(mailbox.clone());
             let mut parts =
                 settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
+            parts.runner.clone_from(&runner);
             parts.metrics = metrics.clone();
             workers.push((parts, mailbox, inbox));
         }

@@ -53,6 +53,31 @@ impl<'a> Changelog<'a> {
         Ok(())
     }
 
+    /// Writes that `key` of a table of the framework now has `value`, or that it is gone.
+    pub(crate) fn framework_change(
+        &mut self,
+        table: &str,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), CodecError> {
+        let mut record = self.record();
+        record.key_with(|out| {
+            out.extend_from_slice(RESERVED_PREFIX);
+            out.extend_from_slice(table.as_bytes());
+            out.push(NAME_END);
+            out.extend_from_slice(key);
+            Ok::<(), CodecError>(())
+        })?;
+        if let Some(value) = value {
+            record.value_with(|out| {
+                out.extend_from_slice(value);
+                Ok::<(), CodecError>(())
+            })?;
+        }
+        record.finish();
+        Ok(())
+    }
+
     /// Writes that `key` of `table` now has the value that `encode_value` writes, or, if that is
     /// `None`, that it is gone.
     ///
@@ -87,6 +112,13 @@ pub(crate) fn is_reserved(key: &[u8]) -> bool {
 /// Returns true if this is the key of the record that [`Changelog::opened`] writes.
 pub(crate) fn is_opened(key: &[u8]) -> bool {
     key == OPENED_KEY
+}
+
+/// Returns the table and the key within it, from a key of [`Changelog::framework_change`].
+pub(crate) fn framework_row(key: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = key.strip_prefix(RESERVED_PREFIX)?;
+    let end = rest.iter().position(|byte| *byte == NAME_END)?;
+    Some((std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..]))
 }
 
 /// One record of the changelog, as it is restored.

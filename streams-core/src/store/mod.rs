@@ -9,6 +9,7 @@
 //! Pure: no async, no clock, no client.
 
 mod changelog;
+mod framework;
 pub(crate) mod rows;
 mod table;
 #[cfg(test)]
@@ -16,7 +17,8 @@ mod tests;
 mod undo;
 
 pub use self::changelog::{Change, Changelog, split_table_key};
-pub(crate) use self::changelog::{is_opened, is_reserved};
+pub(crate) use self::changelog::{framework_row, is_opened, is_reserved};
+pub(crate) use self::framework::{FrameworkTable, FrameworkTables};
 pub use self::table::{OrderedTable, Table};
 pub use self::undo::UndoLog;
 use crate::codec::CodecError;

@@ -59,11 +59,19 @@ impl<C> UndoLog<C> {
         self.changes.pop_back().map(|(_, change)| change)
     }
 
+    /// Takes the earliest change, if it belongs to an event before `event`: it is committed.
+    /// Call it until it returns `None`.
+    pub fn pop_before(&mut self, event: EventSeq) -> Option<C> {
+        let (seq, _) = self.changes.front()?;
+        if *seq >= event {
+            return None;
+        }
+        self.changes.pop_front().map(|(_, change)| change)
+    }
+
     /// Forgets the changes that belong to events before `event`: they are committed.
     pub fn commit_before(&mut self, event: EventSeq) {
-        while self.changes.front().is_some_and(|(seq, _)| *seq < event) {
-            self.changes.pop_front();
-        }
+        while self.pop_before(event).is_some() {}
     }
 
     /// How many changes could be undone.

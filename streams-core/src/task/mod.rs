@@ -13,7 +13,8 @@
 //! that is whole becomes a copy, which follows from where the next owner begins to write.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
-//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too.
+//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too, and
+//! so does a bound of durable jobs that is reached.
 
 mod restore;
 
@@ -24,6 +25,7 @@ use std::time::{Instant, SystemTime};
 pub use self::restore::{Moment, Restore, RestoreProgress, WARM_LAG_MAX, WarmCopy};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
 use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
+use crate::jobs::durable::{DurableJobs, TaskJobs};
 use crate::record::{Record, TopicPartition};
 use crate::runtime::CommittedWith;
 use crate::store::{EventSeq, StateStore};
@@ -190,6 +192,8 @@ pub struct Task<S: StateStore> {
     pub suspended: bool,
     /// Whether it has waited for an incomplete event in this assignment.
     pub has_waited: bool,
+    /// Its durable jobs.
+    pub(crate) jobs: TaskJobs,
     paused: bool,
 }
 
@@ -222,6 +226,7 @@ impl<S: StateStore> Task<S> {
             retires: false,
             suspended: false,
             has_waited: false,
+            jobs: TaskJobs::new(DurableJobs::default()),
             paused: false,
         }
     }
@@ -238,7 +243,13 @@ impl<S: StateStore> Task<S> {
 
     /// Whether it takes another event.
     pub fn takes_more(&self, window: Window) -> bool {
-        self.begins() && !matches!(window, Window::Full) && !self.context.is_held()
+        let is_full = window == Window::Full || self.has_too_many_jobs();
+        self.begins() && !is_full && !self.context.is_held()
+    }
+
+    /// Returns true if durable jobs have to end before the task takes another record.
+    fn has_too_many_jobs(&self) -> bool {
+        self.jobs.is_full(self.context.framework())
     }
 
     /// Whether it takes no records on purpose: it is suspended, an event's hold lives, or too many
@@ -252,8 +263,9 @@ impl<S: StateStore> Task<S> {
         let is_held = self.context.is_held();
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
         let waits = waits || (is_held && self.backlog.len() >= HELD_RECORDS_MAX);
-        let pause = !self.backlog.is_empty() && (window == Window::Full || waits);
-        let resume = self.backlog.is_empty() && window == Window::Wide && !is_held;
+        let is_full = window == Window::Full || self.has_too_many_jobs();
+        let pause = !self.backlog.is_empty() && (is_full || waits);
+        let resume = self.backlog.is_empty() && window == Window::Wide && !is_held && !is_full;
         match self.paused {
             false if pause => self.paused = true,
             true if resume => self.paused = false,
@@ -320,6 +332,10 @@ impl<S: StateStore> Task<S> {
         if self.schedule == ScheduleState::Committing {
             self.schedule = ScheduleState::Known;
         }
+        let jobs = &mut self.jobs;
+        let committed =
+            |table: &str, key: &[u8], now: Option<&[u8]>| jobs.committed(table, key, now);
+        self.context.framework_mut().commit_before(last.next(), committed);
         self.context.store.commit_before(last.next());
     }
 
@@ -367,6 +383,11 @@ impl<S: StateStore> Task<S> {
         }
         let once = std::mem::take(&mut self.uncommitted).into_values();
         let runs = once.map(|once| once.run).collect();
+        let jobs = &mut self.jobs;
+        let undone =
+            |table: &str, key: &[u8], former: Option<&[u8]>| jobs.undone(table, key, former);
+        self.context.framework_mut().undo_from(EventSeq(0), undone);
+        self.jobs.machine.rewound();
         self.context.store.undo_from(EventSeq(0));
         runs
     }

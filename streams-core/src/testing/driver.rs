@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::client::{MemoryFetcher, MemoryProducer};
 use super::cluster::{Cluster, View};
+use super::durable::StepRunner;
 use super::{Fault, shown};
 use crate::ExecutionState;
 use crate::codec::{AsKey, KeyCodec};
@@ -94,6 +95,7 @@ pub struct TestDriver<A: EventSource> {
     latency: Duration,
     instance: Instance<A>,
     held: Option<VecDeque<ToWorker<A::Store, MemoryProducer>>>,
+    pub(super) jobs: StepRunner,
     failure: Option<SourceError>,
     /// Where the records of the last `when` begin, and the topics of them that were looked at.
     pub(super) mark: u64,
@@ -139,7 +141,8 @@ impl<A: EventSource> TestDriver<A> {
         let cluster = Cluster::new(partitions);
         let (topic, changelog) = (Arc::from(builder.topic.as_str()), builder.changelog_name());
         let clock = VirtualClock { base: Instant::now(), elapsed: Cell::new(Duration::ZERO) };
-        let instance = Instance::new(&builder, &cluster);
+        let jobs = StepRunner::default();
+        let instance = Instance::new(&builder, &cluster, &jobs);
         let mut driver = Self {
             builder,
             cluster,
@@ -150,6 +153,7 @@ impl<A: EventSource> TestDriver<A> {
             latency: Duration::ZERO,
             instance,
             held: None,
+            jobs,
             failure: None,
             mark: 0,
             seen: vec![],
@@ -434,7 +438,11 @@ impl<A: EventSource> TestDriver<A> {
     pub fn crash(&mut self) -> &mut Self {
         self.failure = None;
         self.held = self.held.take().map(|_| VecDeque::new());
-        self.instance = Instance::new(&self.builder, &self.cluster);
+        self.jobs.clear();
+        // Each process tags its commits by a seed of its own: a tag that comes again at the same
+        // offset would make a lost commit look like one that happened.
+        self.builder.group.seed = self.builder.group.seed.wrapping_add(SEED);
+        self.instance = Instance::new(&self.builder, &self.cluster, &self.jobs);
         self.join();
         self.assert_runs();
         self
@@ -597,6 +605,7 @@ impl<A: EventSource> TestDriver<A> {
     /// Carries messages between worker, producers and control; returns whether there were any.
     fn carry(&mut self) -> bool {
         let mut moved = self.take_completions();
+        moved |= self.jobs.run_all();
         let now = self.clock.now();
         let instance = &mut self.instance;
         for (slot, (_, commands)) in instance.slots.iter().enumerate() {
@@ -674,7 +683,7 @@ impl<A: EventSource> TestDriver<A> {
 }
 
 impl<A: EventSource> Instance<A> {
-    fn new(builder: &SourceBuilder<A>, cluster: &Cluster) -> Self {
+    fn new(builder: &SourceBuilder<A>, cluster: &Cluster, jobs: &StepRunner) -> Self {
         let (mailbox, inbox) = Mailbox::new();
         let (completer, completions) = Mailbox::new();
         let (reports, from_worker) = channel();
@@ -682,12 +691,13 @@ impl<A: EventSource> Instance<A> {
         let make_producer =
             move |slot| Ok(MemoryProducer::new(producers.clone(), format!("test-{slot}")));
         let fetchers = cluster.clone();
-        let parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
+        let mut parts: WorkerParts<_, MemoryProducer, MemoryFetcher> = builder.worker_parts(
             0,
             Arc::new(make_producer),
             Box::new(move |_| Ok(MemoryFetcher::new(fetchers.clone()))),
             Box::new(move |report| drop(reports.send(report))),
         );
+        parts.runner = Some(Arc::new(jobs.clone()));
         let (mut slots, mut workers_slots) = (vec![], vec![]);
         for index in 0..parts.eos.pool_size {
             let (slot, commands) = Slot::without_thread();

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod context;
 mod driver;
+mod durable;
 mod fault;
 mod jobs;
 mod producer;

@@ -22,6 +22,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return false;
         }
         self.run_waiting(now, clock);
+        let more_jobs = self.run_finalizers(now);
         self.run_interjections(now, clock);
         self.commit_schedules(now);
         for _ in 0..EVENTS_PER_ROUND {
@@ -38,7 +39,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 Some(Fetched::Failed { error, .. }) => self.fail(error.into()),
                 Some(Fetched::Unreadable(batch)) => self.meet_unreadable(batch),
                 Some(Fetched::EndOfPartition { .. }) => {}
-                None => return false,
+                None => return more_jobs,
             }
         }
         true

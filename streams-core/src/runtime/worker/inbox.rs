@@ -7,6 +7,7 @@ use super::{Assignment, FromWorker, ToWorker, Waiting, Worker, find};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId, Snapshot};
 use crate::handler::{Completion, CompletionSink, EventContext, EventSource, EventTicket};
+use crate::jobs::durable::TaskJobs;
 use crate::record::TopicPartition;
 use crate::runtime::callbacks::Call;
 use crate::runtime::error::{SourceError, UserCode};
@@ -44,6 +45,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             ToWorker::Interject(partition, run) => {
                 self.waiting.push_back(Waiting::Interject(partition, run));
             }
+            ToWorker::JobDone(done) => self.job_done(done),
             ToWorker::Assign(assignment) => self.assign(now, assignment),
             ToWorker::Warm(partition, changelog) => self.warm(now, &partition, changelog),
             ToWorker::Forget(partition) => self.forget(&partition),
@@ -142,12 +144,15 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let changelog = Arc::clone(&self.parts.changelog);
         let create = || EventContext::new(partition.clone(), changelog, sink);
         let context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
-        Ok(Task::new(id, context, None, Snapshot::at(0), None))
+        let mut task = Task::new(id, context, None, Snapshot::at(0), None);
+        task.jobs = TaskJobs::new(self.parts.jobs.bounds);
+        Ok(task)
     }
 
     /// The store is whole: events can be processed.
     pub(super) fn activate(&mut self, now: Instant, partition: i32) {
-        if let Err(error) = self.check_history(partition) {
+        let checked = self.check_history(partition);
+        if let Err(error) = checked.and_then(|()| self.resume_jobs(partition)) {
             return self.fail(error);
         }
         let Some(task) = self.tasks.get_mut(&partition) else {
@@ -250,6 +255,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     pub(super) fn close(&mut self, partition: i32) {
         if let Some(mut task) = self.tasks.remove(&partition) {
             let at = task.topic_partition().clone();
+            task.jobs.clear();
             self.revoke_store(&mut task);
             tracing::info!(partition = %at, "closed");
             // A promoted copy is no copy any more; a retired task has called `on_revoked` already.

@@ -17,6 +17,7 @@ mod fence_tests;
 mod hanging_tests;
 mod inbox;
 mod interjections;
+mod jobs;
 mod measure;
 mod opening;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use self::advance::Advance;
 use self::closer::Closer;
 use self::fence::Fence;
 use self::inbox::CompletionMailbox;
+pub(crate) use self::jobs::JobDone;
 use self::pinned::Outlived;
 use super::callbacks::{Call, Callbacks};
 use super::error::{SourceError, UserCode};
@@ -57,6 +59,7 @@ use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{Completion, EventSource, EventTicket, Interjection};
+use crate::jobs::durable::{JobRunner, JobTypes};
 use crate::metrics::{MetricsSink, SourceLabels, WorkerMeters};
 use crate::record::TopicPartition;
 use crate::store::StateStore;
@@ -105,6 +108,8 @@ pub(crate) enum ToWorker<S: 'static, P> {
     CopyAgeMax(Duration),
     /// Whether an indefinite commit happened.
     Resolved(TxnSeq, bool),
+    /// A durable job has ended.
+    JobDone(JobDone),
     /// An interjection at any time.
     Interject(i32, Interject<S>),
     /// Give everything up, then end.
@@ -185,6 +190,12 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     /// What all handlers share.
     pub(crate) shared: Arc<A::Shared>,
+    /// The types of durable jobs.
+    pub(crate) jobs: Arc<JobTypes<A::Store>>,
+    /// Their names.
+    pub(crate) job_types: Arc<[&'static str]>,
+    /// Runs durable jobs; `None` if there is no type.
+    pub(crate) runner: Option<Arc<dyn JobRunner>>,
     pub(crate) seed: u64,
     pub(crate) outage_timeout: Duration,
     /// How long a partition may not advance before the worker reports it.
@@ -338,6 +349,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             rewound |= matches!(command, Command::Rewind { .. });
             self.execute(now, command);
         }
+        self.start_jobs();
         self.transmit(now);
         if self.holding.is_some()
             && !self.pool.is_committing()
@@ -357,7 +369,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         match (self.ended, more_restores || more_events || rewound) {
             (true, _) => Next::Ended,
             (false, true) => Next::Again,
-            (false, false) => Next::Wait(self.due().into_iter().chain(self.retry_send(now)).min()),
+            (false, false) => {
+                let due = [self.due(), self.retry_send(now), self.jobs_due(now)];
+                Next::Wait(due.into_iter().flatten().min())
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::handler::EventSource;
 use crate::record::{Record, TopicPartition};
 use crate::runtime::error::{CodePlace, SourceError, UserCode};
 use crate::runtime::pulse::panic_text;
-use crate::store::{Change, StateStore, is_opened, is_reserved, split_table_key};
+use crate::store::{Change, StateStore, framework_row, is_opened, is_reserved, split_table_key};
 use crate::task::{Task, TaskState};
 
 /// So many changelog records are applied before the mailbox is looked at again.
@@ -151,6 +151,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let restore = || match is_reserved(change.key) {
             true => {
                 task.restored.opened |= is_opened(change.key);
+                if let Some((table, key)) = framework_row(change.key) {
+                    task.context.framework_mut().restore(table, key, change.value);
+                }
                 Ok(())
             }
             false => {

@@ -2,6 +2,7 @@
 //! [`Worker::run_event`] runs.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,7 +110,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
 pub(super) struct Step {
     code: UserCode,
     /// The name of what is no record.
-    name: &'static str,
+    name: Cow<'static, str>,
     input: Input,
     /// What the event has done before; `None` for its first step.
     earlier: Option<EarlierSteps>,
@@ -128,12 +129,21 @@ struct EarlierSteps {
 impl Step {
     /// The handler of a record.
     pub(super) const fn handler(record: Record) -> Self {
-        Self { code: UserCode::Handler, name: "", input: Input::Record(record), earlier: None }
+        let name = Cow::Borrowed("");
+        let input = Input::Record(record);
+        Self { code: UserCode::Handler, name, input, earlier: None }
     }
 
     /// An interjection of this name.
     pub(super) const fn interjection(name: &'static str, input: Input) -> Self {
+        let name = Cow::Borrowed(name);
         Self { code: UserCode::Interjection, name, input, earlier: None }
+    }
+
+    /// The finalizer of a durable job of this type.
+    pub(super) fn finalizer(job_type: &str) -> Self {
+        let name = Cow::Owned(format!("finalizer of job `{job_type}`"));
+        Self { code: UserCode::Interjection, name, input: Input::Once, earlier: None }
     }
 
     /// What completes the incomplete event that began as `event`.
@@ -142,7 +152,7 @@ impl Step {
         // This one has completed.
         let completers = completers.saturating_sub(1);
         let earlier = Some(EarlierSteps { event, pinned, completers });
-        Self { code: UserCode::Completion, name: "completer", input, earlier }
+        Self { code: UserCode::Completion, name: Cow::Borrowed("completer"), input, earlier }
     }
 
     /// The record's offset; `None` for an interjection.
@@ -152,11 +162,11 @@ impl Step {
 
     /// The record type, or the interjection's name.
     fn name(&self) -> &str {
-        self.input.record().map_or(self.name, Record::record_type)
+        self.input.record().map_or(&self.name, Record::record_type)
     }
 
     fn place<S: StateStore>(&self, task: &Task<S>) -> EventPlace {
-        self.input.record().map_or_else(|| interjected(task, self.name), place)
+        self.input.record().map_or_else(|| interjected(task, &self.name), place)
     }
 }
 

@@ -68,6 +68,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             let undone = self.pulse.guard(UserCode::Store, &partition, None, "undo_from", rewind);
             // Completers that still exist belong to the former assignment.
             task.renumber(id);
+            task.jobs.clear();
             (task.state, task.retires) = (TaskState::Retired, false);
             tracing::info!(%partition, "retired");
             if let Err(error) = undone {
