@@ -6,6 +6,7 @@
 mod async_jobs;
 mod codecs;
 mod contacts;
+mod durable_jobs;
 mod faults;
 mod globals;
 mod group;
@@ -43,6 +44,8 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_rolling_restart", Needs::Nothing, group::rolling_restart),
     ("three_members_and_back_to_one", Needs::Nothing, group::three_and_back),
     ("a_live_group_of_java_moves_here_and_back", Needs::Java, migration::cooperative_sticky),
+    ("durable_jobs_have_their_effects_once", Needs::Nothing, durable_jobs::killed),
+    ("pending_jobs_survive_a_restart", Needs::Nothing, durable_jobs::restarted),
     ("a_zombie_commits_nothing", Needs::Nothing, running_totals::zombie),
     ("a_live_group_moves_here_and_back", Needs::Nothing, migration::range),
     ("a_crash_is_taken_over_without_waiting", Needs::Nothing, group::crash),

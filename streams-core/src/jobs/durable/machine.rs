@@ -241,7 +241,8 @@ impl<R> JobMachine<R> {
         let job = self.jobs.get_mut(&id)?;
         match std::mem::replace(&mut job.state, State::Waits) {
             State::Finished(result) => {
-                self.finished.retain(|other| *other != id);
+                let place = self.finished.iter().position(|other| *other == id);
+                place.map(|place| self.finished.remove(place));
                 Some(result)
             }
             other => {
