@@ -13,8 +13,8 @@
 //! that is whole becomes a copy, which follows from where the next owner begins to write.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
-//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too, and
-//! so does a bound of durable jobs that is reached.
+//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too,
+//! and so does a bound of durable jobs that is reached.
 
 mod restore;
 
