@@ -8,6 +8,8 @@ mod consumer_protocol;
 mod error;
 mod group;
 mod growth;
+#[cfg(test)]
+mod scripted_tests;
 mod security;
 mod tail;
 mod topics;
