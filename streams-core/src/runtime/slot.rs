@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use crate::client::{OffsetToCommit, TxnProducer};
 use crate::eos::TxnSeq;
 use crate::error::{Cause, Disposition, TxnError, TxnStep};
@@ -109,6 +111,8 @@ pub(crate) struct Slot<P> {
     pub(crate) started: bool,
     /// How often all partitions had been lost when the producer was made.
     pub(crate) made_after_losses: u64,
+    /// The span of its transaction, if somebody listens.
+    span: Option<Span>,
 }
 
 impl<P: TxnProducer> Slot<P> {
@@ -156,6 +160,7 @@ impl<P: TxnProducer> Slot<P> {
             generation: None,
             started: false,
             made_after_losses: 0,
+            span: None,
         };
         (slot, inbox)
     }
@@ -167,12 +172,32 @@ impl<P: TxnProducer> Slot<P> {
         }
     }
 
+    /// Links the span of the slot's transaction to the span of an event in it.
+    pub(crate) fn follows(&mut self, txn: Option<TxnSeq>, event: &Span) {
+        if event.is_disabled() {
+            return;
+        }
+        let span = self.span.get_or_insert_with(|| {
+            let txn = txn.map(|txn| txn.0);
+            tracing::debug_span!(target: "streams::transaction", "transaction", txn)
+        });
+        span.follows_from(event);
+    }
+
+    /// Ends the span of the slot's transaction.
+    pub(crate) fn end_span(&mut self, result: &'static str) {
+        if let Some(span) = self.span.take() {
+            tracing::debug!(target: "streams::transaction", parent: &span, result, "ended");
+        }
+    }
+
     /// Its transaction has ended, one way or the other.
     pub(crate) fn reset(&mut self) {
         self.outputs.clear();
         self.sent = 0;
         self.transmit = false;
         self.flush = None;
+        self.span = None;
     }
 
     /// Ends the thread, after what it has been told before.

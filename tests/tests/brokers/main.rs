@@ -12,6 +12,7 @@ mod globals;
 mod group;
 mod leave;
 mod migration;
+mod observed;
 mod outlived;
 mod running_totals;
 
@@ -67,6 +68,11 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_record_that_does_not_decode_stops_the_source", Needs::Nothing, running_totals::undecodable),
     ("contacts_once_prints_the_four_lines", Needs::Nothing, contacts::once),
     ("async_jobs_prints_the_lines_of_the_seed", Needs::Nothing, async_jobs::once),
+    (
+        "the_figures_of_a_source_agree_with_its_topics",
+        Needs::Nothing,
+        observed::agrees_with_the_oracle,
+    ),
     ("kcat_sends_and_reads", Needs::Kcat, contacts::kcat),
     ("a_partition_count_that_differs_is_refused", Needs::Nothing, running_totals::partitions),
     ("d3_a_changelog_that_was_lost_is_refused", Needs::Nothing, running_totals::changelog_lost),

@@ -27,6 +27,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Command::Commit { txn, slot, offsets } => self.commit(now, txn, slot, offsets),
             Command::Abort { slot, .. } => {
                 self.meters.aborted();
+                self.slots[slot].end_span("aborted");
                 self.slots[slot].reset();
                 self.slots[slot].command(SlotCommand::Abort);
             }

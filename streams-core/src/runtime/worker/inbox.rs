@@ -311,6 +311,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             SlotReply::Flushed(txn) => Event::Flushed { txn },
             SlotReply::Committed { txn, offsets_took } => {
+                self.slots[slot].end_span("committed");
                 self.slots[slot].reset();
                 self.offsets_patience.sent(offsets_took);
                 Event::Committed { txn }

@@ -7,11 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::Span;
+
 use super::Worker;
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::EventEnd;
 use crate::handler::{EventContext, EventSource, Outcome, Severity};
-use crate::record::{OutputMark, ProducerRecord, Record};
+use crate::record::{OutputMark, ProducerRecord, Record, TopicPartition};
 use crate::runtime::OnUndecodable;
 use crate::runtime::error::{CodePlace, EventPlace, SourceError, UserCode};
 use crate::runtime::pulse::panic_text;
@@ -49,6 +51,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             None => task.context.begin(record),
             Some(earlier) => task.context.begin_step(record, earlier.event),
         }
+        let span = step.span(task.topic_partition());
+        let entered = span.enter();
         let mark = task.context.mark();
         self.pulse.enter(step.code, task.topic_partition(), step.offset(), step.name());
         let shared = &self.parts.shared;
@@ -57,6 +61,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let completers = step.earlier.as_ref().map_or(0, |earlier| earlier.completers);
         let ended = settle(task, mark, outcome, completers, |task| step.place(task));
         self.pulse.leave();
+        drop(entered);
+        self.slots[slot].follows(self.pool.txn_of(slot), &span);
         let ended = match (ended, step.input.record()) {
             (Err(error), Some(record)) => tolerate(task, record, error, &self.parts.on_undecodable),
             (ended, _) => ended,
@@ -153,6 +159,19 @@ impl Step {
         let completers = completers.saturating_sub(1);
         let earlier = Some(EarlierSteps { event, pinned, completers });
         Self { code: UserCode::Completion, name: Cow::Borrowed("completer"), input, earlier }
+    }
+
+    /// The span of the step, in which the application's code runs.
+    fn span(&self, at: &TopicPartition) -> Span {
+        tracing::debug_span!(
+            target: "streams::event",
+            "event",
+            topic = &**at.topic(),
+            partition = at.partition(),
+            offset = self.offset(),
+            name = self.name(),
+            step = ?self.code,
+        )
     }
 
     /// The record's offset; `None` for an interjection.
