@@ -9,9 +9,11 @@ pub use std::time::{Duration, SystemTime};
 pub use std::vec::Vec;
 
 pub use schemars::{Schema, SchemaGenerator};
+pub use serde_json::Value;
 pub use streams_derive::__routing_table as routing_table;
 
-use crate::codec::{Codec, CodecSchema, EventCodec};
+pub use crate::codec::part::composite_schema;
+use crate::codec::{Codec, CodecSchema, EventCodec, KeyCodec};
 pub use crate::codec::{CodecError, Encoded};
 use crate::handler::Events;
 pub use crate::handler::{EventContext, Interjection, Outcome, Route, RoutingTable};
@@ -224,6 +226,40 @@ impl Described for NoEvents {
 /// The fields of a derived store by place: this is where each is asked to be a table.
 pub trait TableAt<const INDEX: usize> {
     type Table: StoreField;
+}
+
+/// The fields of a derived key by place: this is where each is asked to be a key.
+pub trait KeyPartAt<const INDEX: usize> {
+    type Part: KeyCodec;
+}
+
+pub fn encode_part<K: KeyPartAt<I>, const I: usize>(part: &K::Part, out: &mut Vec<u8>) {
+    part.encode_part(out);
+}
+
+pub fn decode_part<K: KeyPartAt<I>, const I: usize>(
+    bytes: &mut &[u8],
+) -> Result<K::Part, CodecError> {
+    K::Part::decode_part(bytes)
+}
+
+pub fn encode_only_part<K: KeyPartAt<0>>(part: &K::Part, out: &mut Vec<u8>) {
+    part.encode_key(out);
+}
+
+pub fn decode_only_part<K: KeyPartAt<0>>(bytes: &[u8]) -> Result<K::Part, CodecError> {
+    K::Part::decode_key(bytes)
+}
+
+/// A key of several parts, and nothing after them.
+pub fn decode_whole<K: KeyCodec>(mut bytes: &[u8]) -> Result<K, CodecError> {
+    let key = K::decode_part(&mut bytes)?;
+    crate::codec::part::ends::<K>(bytes)?;
+    Ok(key)
+}
+
+pub fn part_schema<K: KeyPartAt<I>, const I: usize>() -> Value {
+    K::Part::key_schema()
 }
 
 pub fn create_table<S: TableAt<I>, const I: usize>(name: &'static str) -> S::Table {

@@ -93,6 +93,8 @@ pub use streams_derive::EventCodec;
 pub use streams_derive::Events;
 #[doc = include_str!("docs/job.md")]
 pub use streams_derive::Job;
+#[doc = include_str!("docs/key_codec.md")]
+pub use streams_derive::KeyCodec;
 #[doc = include_str!("docs/state_store.md")]
 pub use streams_derive::StateStore;
 #[doc = include_str!("docs/default_handler.md")]
@@ -104,7 +106,7 @@ pub use streams_derive::event_source;
 #[doc = include_str!("docs/interjection.md")]
 pub use streams_derive::interjection;
 
-pub use crate::codec::{CodecError, EventCodec};
+pub use crate::codec::{CodecError, EventCodec, KeyCodec};
 pub use crate::global::{
     GlobalChangeLog, GlobalError, GlobalState, GlobalTable, OrderedGlobalTable,
 };

@@ -30,10 +30,6 @@ impl<'record, T: From<&'record [u8]> + AsRef<[u8]>> CodecSchema<'record, T> for 
     }
 }
 
-impl EventCodec<'_> for Vec<u8> {
-    type Via = RawBytes;
-}
-
 impl<'record> EventCodec<'record> for &'record [u8] {
     type Via = RawBytes;
 }

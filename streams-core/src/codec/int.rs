@@ -8,8 +8,9 @@ use crate::__private::Newtype;
 
 /// An integer as its bytes, the most significant first: the same as a value and as a key.
 ///
-/// `i32`, `i64`, `u32`, `u64` and [`LexoInt64`] are written so, each in its own width. GKES's
-/// `Int32Codec` and `Int64Codec` differ: both write eight bytes in the machine's own order.
+/// `i8` to `i128`, `u8` to `u128` and [`LexoInt64`] are written so, each in its own width, `isize`
+/// and `usize` in eight bytes. GKES's `Int32Codec` and `Int64Codec` differ: both write eight bytes
+/// in the machine's own order.
 #[derive(Debug)]
 pub enum BigEndian {}
 
@@ -30,7 +31,7 @@ impl<T: KeyCodec + Integer + JsonSchema> CodecSchema<'_, T> for BigEndian {
     }
 }
 
-const MEDIA_TYPE: &str = "application/octet-stream";
+pub(super) const MEDIA_TYPE: &str = "application/octet-stream";
 
 /// An integer's schema, which is not in JSON.
 fn binary<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -46,8 +47,8 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Exactly as many bytes as the integer has.
-fn exactly<T, const N: usize>(bytes: &[u8]) -> Result<[u8; N], CodecError> {
+/// Exactly `N` bytes.
+pub(super) fn exactly<T, const N: usize>(bytes: &[u8]) -> Result<[u8; N], CodecError> {
     bytes.try_into().map_err(|_| {
         CodecError::decode::<T>(format_args!("it has {} bytes and should have {N}", bytes.len()))
     })
@@ -64,17 +65,27 @@ macro_rules! integers {
         }
     )*};
 }
-integers!(i32, i64, u32, u64, LexoInt64);
+integers!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, LexoInt64);
 
+/// `$sign` is the sign bit: with it flipped, the bytes of a part sort as the numbers do.
 macro_rules! integer_keys {
-    ($($int:ty),*) => {$(
+    ($($int:ty as $wire:ty, $sign:expr);*) => {$(
         impl KeyCodec for $int {
             fn encode_key(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_be_bytes());
+                out.extend_from_slice(&(*self as $wire).to_be_bytes());
             }
 
             fn decode_key(bytes: &[u8]) -> Result<Self, CodecError> {
-                exactly::<Self, _>(bytes).map(Self::from_be_bytes)
+                from_wire(<$wire>::from_be_bytes(exactly::<Self, _>(bytes)?))
+            }
+
+            fn encode_part(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&((*self as $wire) ^ $sign).to_be_bytes());
+            }
+
+            fn decode_part(bytes: &mut &[u8]) -> Result<Self, CodecError> {
+                let number = super::part::take::<Self>(bytes, size_of::<$wire>())?;
+                from_wire(<$wire>::from_be_bytes(exactly::<Self, _>(number)?) ^ $sign)
             }
 
             fn key_schema() -> serde_json::Value {
@@ -83,7 +94,27 @@ macro_rules! integer_keys {
         }
     )*};
 }
-integer_keys!(i32, i64, u32, u64);
+integer_keys! {
+    i8 as i8, i8::MIN;
+    i16 as i16, i16::MIN;
+    i32 as i32, i32::MIN;
+    i64 as i64, i64::MIN;
+    i128 as i128, i128::MIN;
+    isize as i64, i64::MIN;
+    u8 as u8, 0;
+    u16 as u16, 0;
+    u32 as u32, 0;
+    u64 as u64, 0;
+    u128 as u128, 0;
+    usize as u64, 0
+}
+
+/// A number that may have been written on a machine with a wider `usize`.
+fn from_wire<W: Copy + std::fmt::Display, T: TryFrom<W>>(number: W) -> Result<T, CodecError> {
+    T::try_from(number).map_err(|_| {
+        CodecError::decode::<T>(format_args!("{number} is too large for this machine"))
+    })
+}
 
 /// An integer whose bytes sort as its values do, negative ones first: for keys in stores that sort
 /// bytes. `i64` itself doesn't: its negative numbers come after the others.
@@ -140,6 +171,14 @@ impl KeyCodec for LexoInt64 {
             )));
         }
         Ok(Self(number))
+    }
+
+    fn encode_part(&self, out: &mut Vec<u8>) {
+        self.encode_key(out);
+    }
+
+    fn decode_part(bytes: &mut &[u8]) -> Result<Self, CodecError> {
+        Self::decode_key(super::part::take::<Self>(bytes, Self::SIZE_BYTES)?)
     }
 
     fn key_schema() -> serde_json::Value {

@@ -15,8 +15,10 @@ mod json;
 mod key;
 #[cfg(feature = "msgpack")]
 mod msgpack;
+pub(crate) mod part;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+mod std_types;
 mod text;
 
 use schemars::{Schema, SchemaGenerator};
@@ -39,6 +41,7 @@ pub use self::key::{AsKey, KeyCodec};
 pub use self::msgpack::MessagePack;
 #[cfg(feature = "protobuf")]
 pub use self::protobuf::Protobuf;
+pub use self::std_types::{List, Primitive};
 pub use self::text::Text;
 use crate::record::{Headers, Record};
 
@@ -77,11 +80,19 @@ impl<'record> From<&'record Record> for Encoded<'record> {
     }
 }
 
-/// A payload that knows how it becomes bytes. Derive it: `#[derive(EventCodec)]`.
+/// A payload that knows how it becomes bytes: an event's, or a table's value. Derive it:
+/// `#[derive(EventCodec)]`.
+///
+/// Types of the standard library have it already: strings, bytes and integers have their own
+/// formats, `bool`, `f32`, `f64` and (feature `uuid`) `Uuid` those of Kafka's serialisers
+/// ([`Primitive`]). `()`, `Option<T>`, `Vec<T>`, maps, sets, tuples, arrays, durations and network
+/// addresses are JSON by serde, whatever codec `T` itself has.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no event codec",
     label = "can't be read from or written to a record",
-    note = "derive it: `#[derive(EventCodec, Serialize, Deserialize)]` on `{Self}`"
+    note = "a type of your own: write `#[derive(EventCodec, Serialize, Deserialize)]` on it",
+    note = "a type of another crate: wrap it, \
+            `#[derive(EventCodec, Serialize, Deserialize)] struct Wrapper({Self});`"
 )]
 pub trait EventCodec<'record>: Sized {
     /// The codec: [`Json`] unless the derive says otherwise.
@@ -236,6 +247,10 @@ mod tests {
         check(&1i64, &[0, 0, 0, 0, 0, 0, 0, 1], "integer");
         check(&u32::MAX, &[255; 4], "integer");
         check(&256u64, &[0, 0, 0, 0, 0, 0, 1, 0], "integer");
+        check(&-1i8, &[255], "integer");
+        check(&7u8, &[7], "integer");
+        check(&1u16, &[0, 1], "integer");
+        check(&-2isize, &[255, 255, 255, 255, 255, 255, 255, 254], "integer");
         check(&LexoInt64(1), &[1, 0, 0, 0, 0, 0, 0, 0, 1], "integer");
     }
 

@@ -10,6 +10,7 @@
 
 mod changelog;
 mod framework;
+mod prefix;
 pub(crate) mod rows;
 mod table;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map, hash_map};
 use std::hash::Hash;
+use std::ops::RangeBounds;
 
 /// A map. Implemented for [`HashMap`] and [`BTreeMap`].
 pub trait Rows: Default {
@@ -49,6 +50,80 @@ pub trait Lookup<Q: ?Sized>: Rows {
 
     /// Takes the row of `key` out.
     fn remove_entry(&mut self, key: &Q) -> Option<(Self::Key, Self::Value)>;
+}
+
+/// A map whose rows have the order of their keys; `By` is what they are searched by. Implemented
+/// for [`BTreeMap`].
+pub trait OrderedRows<By: ?Sized = ()>: Rows {
+    /// The iterator over a range, which goes both ways.
+    type Range<'a>: DoubleEndedIterator<Item = (&'a Self::Key, &'a Self::Value)>
+    where
+        Self: 'a;
+
+    /// The rows whose keys lie in `range`.
+    fn range<Q: Ord + ?Sized>(&self, range: impl RangeBounds<Q>) -> Self::Range<'_>
+    where
+        Self::Key: Borrow<Q>;
+
+    /// The row with the least key.
+    fn first(&self) -> Option<(&Self::Key, &Self::Value)>;
+
+    /// The row with the greatest key.
+    fn last(&self) -> Option<(&Self::Key, &Self::Value)>;
+}
+
+/// Nothing is: a hash map has no order. The bound of an impl for it says so to whoever asks for a
+/// range of a `Table`, where the lack of an impl would only name a trait.
+#[diagnostic::on_unimplemented(
+    message = "a `Table` keeps its rows in no order, so it has no `range` and no `prefix`",
+    label = "only an `OrderedTable` has this",
+    note = "declare the field as `OrderedTable<Key, Value>`; its keys are `Ord`"
+)]
+pub trait OnlyOrderedTables {}
+
+#[doc(hidden)]
+impl<K: Hash + Eq, V, By: OnlyOrderedTables + ?Sized> OrderedRows<By> for HashMap<K, V> {
+    type Range<'a>
+        = std::iter::Empty<(&'a K, &'a V)>
+    where
+        Self: 'a;
+
+    fn range<Q: Ord + ?Sized>(&self, _: impl RangeBounds<Q>) -> Self::Range<'_>
+    where
+        K: Borrow<Q>,
+    {
+        std::iter::empty()
+    }
+
+    fn first(&self) -> Option<(&K, &V)> {
+        None
+    }
+
+    fn last(&self) -> Option<(&K, &V)> {
+        None
+    }
+}
+
+impl<K: Ord, V, By: ?Sized> OrderedRows<By> for BTreeMap<K, V> {
+    type Range<'a>
+        = btree_map::Range<'a, K, V>
+    where
+        Self: 'a;
+
+    fn range<Q: Ord + ?Sized>(&self, range: impl RangeBounds<Q>) -> Self::Range<'_>
+    where
+        K: Borrow<Q>,
+    {
+        BTreeMap::range(self, range)
+    }
+
+    fn first(&self) -> Option<(&K, &V)> {
+        self.first_key_value()
+    }
+
+    fn last(&self) -> Option<(&K, &V)> {
+        self.last_key_value()
+    }
 }
 
 macro_rules! rows {

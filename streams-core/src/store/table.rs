@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeBounds;
 
-use super::rows::{Lookup, Rows};
+use super::prefix::{Bounds, TupleKey, TupleKey3};
+use super::rows::{Lookup, OrderedRows, Rows};
 use super::{Changelog, EventSeq, StoreField, UndoLog};
 use crate::codec::{CodecError, Encoded, EventCodec, KeyCodec, decode, encode};
 use crate::record::Headers;
@@ -155,7 +156,8 @@ impl<'a, K, V, R: Rows<Key = K, Value = V>> IntoIterator for &'a Table<K, V, R> 
     }
 }
 
-impl<K: Ord, V> OrderedTable<K, V> {
+/// The ranges of an [`OrderedTable`].
+impl<K, V, R: Rows<Key = K, Value = V>> Table<K, V, R> {
     /// The rows whose keys lie in `range`, in the order of their keys.
     ///
     /// # Panics
@@ -163,21 +165,75 @@ impl<K: Ord, V> OrderedTable<K, V> {
     pub fn range<Q: Ord + ?Sized>(
         &self,
         range: impl RangeBounds<Q>,
-    ) -> impl DoubleEndedIterator<Item = (&K, &V)>
+    ) -> <R as OrderedRows<Q>>::Range<'_>
     where
+        R: OrderedRows<Q>,
         K: Borrow<Q>,
     {
-        self.rows.range(range)
+        OrderedRows::range(&self.rows, range)
+    }
+
+    /// The rows whose key, which is a tuple, has `first` as its first part; in the order of their
+    /// keys.
+    ///
+    /// # Examples
+    /// ```
+    /// use streams_core::prelude::*;
+    ///
+    /// #[derive(StateStore)]
+    /// struct Store {
+    ///     orders: OrderedTable<(String, u32), f64>,
+    /// }
+    ///
+    /// let mut ctx = streams_core::testing::context::<Store>();
+    /// let orders = &mut ctx.store.orders;
+    /// orders.put(("ann".to_owned(), 2), 9.5);
+    /// orders.put(("bob".to_owned(), 1), 7.0);
+    /// orders.put(("ann".to_owned(), 1), 1.5);
+    /// let of_ann: Vec<u32> = orders.prefix("ann").map(|((_, number), _)| *number).collect();
+    /// assert_eq!(of_ann, [1, 2]);
+    /// ```
+    pub fn prefix<P: Ord + ?Sized>(&self, first: &P) -> <R as OrderedRows<P>>::Range<'_>
+    where
+        R: OrderedRows<P>,
+        K: TupleKey<First: Borrow<P>>,
+    {
+        let compare = |key: &K| key.first().borrow().cmp(first);
+        OrderedRows::<P>::range(&self.rows, Bounds::of(&compare).as_range())
+    }
+
+    /// The rows whose key, which is a tuple of at least three parts, has `first` and `second` as
+    /// its first parts; in the order of their keys.
+    pub fn prefix2<P: Ord + ?Sized, Q: Ord + ?Sized>(
+        &self,
+        first: &P,
+        second: &Q,
+    ) -> <R as OrderedRows<P>>::Range<'_>
+    where
+        R: OrderedRows<P>,
+        K: TupleKey3<First: Borrow<P>, Second: Borrow<Q>>,
+    {
+        let compare = |key: &K| {
+            let order = key.first().borrow().cmp(first);
+            order.then_with(|| key.second().borrow().cmp(second))
+        };
+        OrderedRows::<P>::range(&self.rows, Bounds::of(&compare).as_range())
     }
 
     /// The row with the least key.
-    pub fn first(&self) -> Option<(&K, &V)> {
-        self.rows.first_key_value()
+    pub fn first(&self) -> Option<(&K, &V)>
+    where
+        R: OrderedRows,
+    {
+        OrderedRows::first(&self.rows)
     }
 
     /// The row with the greatest key.
-    pub fn last(&self) -> Option<(&K, &V)> {
-        self.rows.last_key_value()
+    pub fn last(&self) -> Option<(&K, &V)>
+    where
+        R: OrderedRows,
+    {
+        OrderedRows::last(&self.rows)
     }
 }
 
