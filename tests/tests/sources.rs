@@ -73,6 +73,8 @@ mod post {
         parcel: i64,
     ) -> Result<ExecutionState> {
         let Some(order) = ctx.key::<String>()? else { return ctx.fail("no order's number") };
+        assert!(ctx.input().is_some_and(|record| record.leader_epoch().is_some()));
+        assert!(ctx.now().elapsed()? < PATIENCE, "the machine's clock");
         let count = ctx.store.parcels.update(order.clone(), |count| {
             *count += 1;
             *count

@@ -230,6 +230,9 @@ fn record(message: &Message<'_>, buffer: &mut BytesMut, topic: &mut Arc<str>) ->
             return Fetched::Unreadable(UnreadableBatch { partition: at, offset, reason });
         }
     }
+    if let Some(leader_epoch) = message.leader_epoch() {
+        record = record.with_leader_epoch(leader_epoch);
+    }
     if let Some(timestamp_ms) = message.timestamp_ms() {
         record = record.with_timestamp_ms(timestamp_ms);
     }

@@ -376,6 +376,13 @@ impl<'a> Message<'a> {
         (known && ms != -1).then_some(ms)
     }
 
+    /// The leader epoch under which the batch was appended; `None` if the broker did not tell.
+    pub(super) fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is alive.
+        let epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.raw.as_ptr()) };
+        (epoch >= 0).then_some(epoch)
+    }
+
     /// Gives each header to `each`, in order, and returns how many there are. A name is bytes, up
     /// to its first zero byte: librdkafka tells no more of it.
     ///
