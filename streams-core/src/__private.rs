@@ -16,7 +16,7 @@ pub use crate::codec::part::composite_schema;
 use crate::codec::{Codec, CodecSchema, EventCodec, KeyCodec};
 pub use crate::codec::{CodecError, Encoded};
 use crate::handler::Events;
-pub use crate::handler::{EventContext, Interjection, Outcome, Route, RoutingTable};
+pub use crate::handler::{EventContext, Interjection, NoDeclaredKey, Outcome, Route, RoutingTable};
 pub use crate::record::{Record, TopicPartition};
 pub use crate::schema::Described;
 use crate::store::StoreField;
@@ -41,18 +41,23 @@ pub fn decode<E: Variant<I>, const I: usize>(
     E::decode(record)
 }
 
-/// What becomes of a record that is no payload: a tombstone goes to the default handler, if there
-/// is one.
-pub fn undecodable(
+/// The payload of a record; `None` if it is a tombstone, which its codec does not read.
+#[inline]
+pub fn payload<E: Variant<I>, const I: usize>(
     record: &Record,
-    error: CodecError,
-    default: impl FnOnce() -> Outcome,
-) -> Outcome {
-    if record.value().is_some() {
-        return Outcome::Undecodable(error);
+) -> Result<Option<E::Payload<'_>>, CodecError> {
+    match E::decode(record) {
+        Ok(payload) => Ok(Some(payload)),
+        Err(error) if record.value().is_some() => Err(error),
+        Err(_) => Ok(None),
     }
+}
+
+/// What becomes of a tombstone whose handler takes no `Option`: it goes to the default handler, if
+/// there is one.
+pub fn tombstone(default: impl FnOnce() -> Outcome) -> Outcome {
     match default() {
-        Outcome::Unrouted => Outcome::Undecodable(error),
+        Outcome::Unrouted => Outcome::Undecodable(CodecError::Tombstone),
         outcome => outcome,
     }
 }
@@ -223,11 +228,6 @@ impl Described for NoEvents {
     }
 }
 
-/// The fields of a derived store by place: this is where each is asked to be a table.
-pub trait TableAt<const INDEX: usize> {
-    type Table: StoreField;
-}
-
 /// The fields of a derived key by place: this is where each is asked to be a key.
 pub trait KeyPartAt<const INDEX: usize> {
     type Part: KeyCodec;
@@ -260,6 +260,11 @@ pub fn decode_whole<K: KeyCodec>(mut bytes: &[u8]) -> Result<K, CodecError> {
 
 pub fn part_schema<K: KeyPartAt<I>, const I: usize>() -> Value {
     K::Part::key_schema()
+}
+
+/// The fields of a derived store by place: this is where each is asked to be a table.
+pub trait TableAt<const INDEX: usize> {
+    type Table: StoreField;
 }
 
 pub fn create_table<S: TableAt<I>, const I: usize>(name: &'static str) -> S::Table {

@@ -264,3 +264,48 @@ fn a_tombstone_without_a_default_handler_is_undecodable_and_the_error_says_what_
     driver.when_record(ProducerRecord::to("test").key("k").record_type("count.v1"));
     driver.then_fails("`#[default_handler]`");
 }
+
+#[derive(Events)]
+enum Removals<'a> {
+    Order(i64),
+    Line(&'a str),
+}
+
+/// Tombstones of a record type are `None` for a handler that takes an `Option`.
+#[event_source(events = Removals<'_>, store = NoStore)]
+mod removals {
+    use super::*;
+
+    #[event_handler("Order")]
+    fn order(ctx: &mut EventContext<NoStore>, order: Option<i64>) -> Result<ExecutionState> {
+        ctx.forward(&SEEN, "k", Orders::Note(format!("order {order:?}")))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Line")]
+    fn line(ctx: &mut EventContext<NoStore>, line: Option<&str>) -> Result<ExecutionState> {
+        ctx.forward(&SEEN, "k", Orders::Note(format!("line {line:?}")))?;
+        Ok(Complete)
+    }
+
+    #[default_handler]
+    fn other(ctx: &mut EventContext<NoStore>, _: &Record) -> Result<ExecutionState> {
+        ctx.fail("no tombstone comes here")
+    }
+}
+
+#[test]
+fn a_handler_that_takes_an_option_gets_the_tombstones_of_its_record_type() {
+    let mut driver = TestDriver::<removals::Source>::new();
+    let record = |record_type| ProducerRecord::to("test").key("k").record_type(record_type);
+    driver.send_record(record("Order")).send_record(record("Line"));
+    driver.send_record(record("Order").value(7_i64.to_be_bytes().to_vec()));
+    driver.send_record(record("Line").value("text"));
+    let seen: Vec<_> = driver
+        .outputs()
+        .iter()
+        .map(|record| String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned())
+        .collect();
+    assert_eq!(seen, ["order None", "line None", "order Some(7)", "line Some(\"text\")"]);
+    driver.when_record(record("Order").value("no number")).then_fails("can't be decoded");
+}

@@ -9,7 +9,8 @@ pub enum CodecError {
     /// The record has no value, and the payload needs one.
     #[error(
         "the record is a tombstone (its value is null), and this payload needs a value: \
-         handle the record type in a `#[default_handler]`, or don't send null"
+         let the handler take `Option<Payload>`, which is `None` for a tombstone, or write a \
+         `#[default_handler]`, or don't send null"
     )]
     Tombstone,
     /// The bytes can't be read.

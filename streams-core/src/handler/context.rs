@@ -3,13 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
-use super::{Completer, CompletionSink, EventTicket, Events, HandlerError, Hold, Result, Topic};
+use super::{
+    Completer, CompletionSink, EventTicket, Events, FailureReason, HandlerError, Hold, Outgoing,
+    Result, Topic,
+};
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
 use crate::jobs::durable::JobIds;
 use crate::jobs::{Incarnation, Life};
-use crate::record::{OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
+use crate::record::{Headers, OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
 use crate::store::{Changelog, EventSeq, FrameworkTables, StateStore};
 
 /// A partition's store, the current event, and the ways out of it.
@@ -39,6 +43,18 @@ pub struct EventContext<S: 'static> {
     /// The framework's own rows beside the store.
     framework: FrameworkTables,
     job_ids: JobIds,
+    clock: HandlerClock,
+    /// Whether outputs take over the trace headers of the input.
+    propagates_traces: bool,
+}
+
+/// The time of day, as [`EventContext::now`] tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HandlerClock {
+    /// The machine's clock.
+    Ask(fn() -> SystemTime),
+    /// A time that a test has set.
+    At(SystemTime),
 }
 
 impl<S: StateStore> EventContext<S> {
@@ -48,8 +64,19 @@ impl<S: StateStore> EventContext<S> {
         changelog: Arc<str>,
         sink: Arc<dyn CompletionSink<S>>,
     ) -> Self {
+        let store = S::create(&topic_partition);
+        Self::with_store(topic_partition, changelog, sink, store)
+    }
+
+    /// As [`EventContext::new`], with this store.
+    pub(crate) fn with_store(
+        topic_partition: TopicPartition,
+        changelog: Arc<str>,
+        sink: Arc<dyn CompletionSink<S>>,
+        store: S,
+    ) -> Self {
         Self {
-            store: S::create(&topic_partition),
+            store,
             topic_partition,
             changelog,
             assignment: PartitionId(0),
@@ -64,6 +91,8 @@ impl<S: StateStore> EventContext<S> {
             sink,
             framework: FrameworkTables::default(),
             job_ids: JobIds::default(),
+            clock: HandlerClock::At(SystemTime::UNIX_EPOCH),
+            propagates_traces: true,
         }
     }
 
@@ -106,7 +135,8 @@ impl<S: StateStore> EventContext<S> {
         key: &(impl AsKey<K> + ?Sized),
         event: E::At<'_>,
     ) -> Result<()> {
-        Ok(topic.write(&mut self.outputs, None, key, &event)?)
+        let input = self.input.as_ref().filter(|_| self.propagates_traces);
+        Ok(topic.write_traced(&mut self.outputs, None, key, &event, input)?)
     }
 
     /// As [`EventContext::forward`], to a partition of the handler's choice.
@@ -120,12 +150,90 @@ impl<S: StateStore> EventContext<S> {
         key: &(impl AsKey<K> + ?Sized),
         event: E::At<'_>,
     ) -> Result<()> {
-        Ok(topic.write(&mut self.outputs, Some(partition), key, &event)?)
+        let input = self.input.as_ref().filter(|_| self.propagates_traces);
+        Ok(topic.write_traced(&mut self.outputs, Some(partition), key, &event, input)?)
+    }
+
+    /// Starts an event to `topic` that has more than a key, or no key; it is sent, in this event's
+    /// transaction, by [`Outgoing::send`].
+    ///
+    /// # Examples
+    /// ```
+    /// use streams_core::prelude::*;
+    ///
+    /// #[derive(Events)]
+    /// enum NotifyEvents {
+    ///     Notified(String),
+    /// }
+    ///
+    /// static NOTIFIED: Topic<NotifyEvents> = Topic::new("notified");
+    ///
+    /// fn notify(ctx: &mut EventContext<NoStore>, id: &str) -> Result<()> {
+    ///     let now = ctx.now();
+    ///     let event = NotifyEvents::Notified("by mail".to_owned());
+    ///     ctx.outgoing(&NOTIFIED, event).key(id).header("source", "crm").timestamp(now).send()
+    /// }
+    /// # fn main() {
+    /// # let mut ctx = streams_core::testing::context();
+    /// # notify(&mut ctx, "7").unwrap();
+    /// # let output = &ctx.finish().unwrap().outputs[0];
+    /// # assert_eq!(output.headers().get("source"), Some(Some(&b"crm"[..])));
+    /// # assert_eq!(output.timestamp(), Some(ctx.now()));
+    /// # }
+    /// ```
+    pub fn outgoing<'c, 'e, E: Events, K: KeyCodec>(
+        &'c mut self,
+        topic: &'c Topic<E, K>,
+        event: E::At<'e>,
+    ) -> Outgoing<'c, 'e, E, K> {
+        Outgoing {
+            outputs: &mut self.outputs,
+            input: self.input.as_ref().filter(|_| self.propagates_traces),
+            topic,
+            event,
+            key: None,
+            partition: None,
+            timestamp_ms: None,
+            headers: Headers::default(),
+        }
+    }
+
+    /// Sends a tombstone of `record_type` to `topic`, in this event's transaction: a record with a
+    /// key and no value, by which a compacted topic forgets the key.
+    ///
+    /// # Errors
+    /// If the contract has no such record type.
+    pub fn forward_tombstone<E: Events, K: KeyCodec>(
+        &mut self,
+        topic: &Topic<E, K>,
+        record_type: &str,
+        key: &(impl AsKey<K> + ?Sized),
+    ) -> Result<()> {
+        let input = self.input.as_ref().filter(|_| self.propagates_traces);
+        Ok(topic.write_tombstone(&mut self.outputs, record_type, key, input)?)
     }
 
     /// Sends a record that no contract describes, in this event's transaction.
     pub fn forward_record(&mut self, record: ProducerRecord) {
-        record.write_to(&mut self.outputs);
+        let input = self.input.as_ref().filter(|_| self.propagates_traces);
+        record.write_traced(&mut self.outputs, input);
+    }
+
+    /// Returns the time of day, by the clock of the worker: the machine's in production, and
+    /// virtual in a [`TestDriver`] and in [`testing::context`]. A deadline that a handler computes
+    /// from it can be tested; a deadline from `SystemTime::now()` can't. Kafka Streams:
+    /// `currentSystemTimeMs`.
+    ///
+    /// Each call reads the clock. An event that is processed again after an abort gets another
+    /// time; the record's own time is [`Record::timestamp`].
+    ///
+    /// [`TestDriver`]: crate::testing::TestDriver
+    /// [`testing::context`]: crate::testing::context
+    pub fn now(&self) -> SystemTime {
+        match self.clock {
+            HandlerClock::Ask(now) => now(),
+            HandlerClock::At(now) => now,
+        }
     }
 
     /// Takes a completer, with which any thread completes this event later; return
@@ -152,10 +260,7 @@ impl<S: StateStore> EventContext<S> {
     ///
     /// # Errors
     /// Always.
-    pub fn fail<T>(
-        &self,
-        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Result<T> {
+    pub fn fail<T>(&self, reason: impl FailureReason) -> Result<T> {
         Err(HandlerError::fail(reason))
     }
 
@@ -172,6 +277,16 @@ impl<S: StateStore> EventContext<S> {
 
 /// What the task does with its context.
 impl<S: StateStore> EventContext<S> {
+    /// Sets the clock that the handlers see.
+    pub(crate) const fn set_clock(&mut self, clock: HandlerClock) {
+        self.clock = clock;
+    }
+
+    /// Sets whether outputs take over the trace headers of the input.
+    pub(crate) const fn propagate_traces(&mut self, propagates: bool) {
+        self.propagates_traces = propagates;
+    }
+
     /// Begins an event: a record's, or with `None` an interjection's.
     pub(crate) fn begin(&mut self, input: Option<Record>) {
         self.input = input;

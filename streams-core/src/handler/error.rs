@@ -14,9 +14,33 @@ pub enum Severity {
     Fatal,
 }
 
-/// A handler's failure. Any error becomes one by `?`, with [`Severity::Fail`].
+/// A handler's failure. Errors become one by `?`, with [`Severity::Fail`]: those of the standard
+/// library and of other crates, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, `String`, `&str`.
 ///
 /// The event's outputs and store changes are undone, and its offset is not committed.
+///
+/// # Examples
+/// ```
+/// use streams_core::prelude::*;
+///
+/// fn check(amount: i64) -> std::result::Result<i64, String> {
+///     if amount < 0 { Err(format!("the amount {amount} is negative")) } else { Ok(amount) }
+/// }
+///
+/// fn deposited(_: &mut EventContext<NoStore>, amount: &str) -> Result<ExecutionState> {
+///     let amount: i64 = amount.parse()?; // an error of the standard library
+///     check(amount)?; // a text
+///     if amount > 1_000 {
+///         return Err("more than 1,000".into());
+///     }
+///     Ok(Complete)
+/// }
+/// # let mut ctx = streams_core::testing::context();
+/// # assert_eq!(deposited(&mut ctx, "7").unwrap(), Complete);
+/// # for wrong in ["seven", "-7", "7000"] {
+/// #     assert!(deposited(&mut ctx, wrong).is_err());
+/// # }
+/// ```
 pub struct HandlerError {
     severity: Severity,
     source: Box<dyn std::error::Error + Send + Sync>,
@@ -24,13 +48,13 @@ pub struct HandlerError {
 
 impl HandlerError {
     /// A failure that stops the application in good order.
-    pub fn fail(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { severity: Severity::Fail, source: reason.into() }
+    pub fn fail(reason: impl FailureReason) -> Self {
+        Self { severity: Severity::Fail, source: reason.into_error() }
     }
 
     /// A failure after which nothing may run on: the process exits without leaving the group.
-    pub fn fatal(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { severity: Severity::Fatal, source: reason.into() }
+    pub fn fatal(reason: impl FailureReason) -> Self {
+        Self { severity: Severity::Fatal, source: reason.into_error() }
     }
 
     /// What it means for the application.
@@ -56,8 +80,29 @@ impl fmt::Debug for HandlerError {
     }
 }
 
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self::fail(error)
+/// Whatever can be the reason of a [`HandlerError`]: everything that becomes a
+/// `Box<dyn Error + Send + Sync>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the reason why a handler fails",
+    label = "no `Error` that is `Send + Sync`: write \
+             `.map_err(|error| HandlerError::fail(error.to_string()))?`",
+    note = "a type of your own: implement `std::error::Error` for it, or derive \
+            `thiserror::Error`; a boxed error: make it `Box<dyn Error + Send + Sync>`"
+)]
+pub trait FailureReason {
+    /// The reason as an error.
+    fn into_error(self) -> Box<dyn std::error::Error + Send + Sync>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> FailureReason for E {
+    fn into_error(self) -> Box<dyn std::error::Error + Send + Sync> {
+        self.into()
+    }
+}
+
+impl<E: FailureReason> From<E> for HandlerError {
+    fn from(reason: E) -> Self {
+        Self::fail(reason)
     }
 }

@@ -9,15 +9,21 @@ mod context;
 mod error;
 mod events;
 mod hold;
+mod outgoing;
 mod routing;
 mod topic;
 
 pub use self::completer::{Completer, Completion, CompletionSink, EventTicket, Finalize};
 pub use self::context::EventContext;
-pub use self::error::{HandlerError, Result, Severity};
+pub(crate) use self::context::HandlerClock;
+pub use self::error::{FailureReason, HandlerError, Result, Severity};
 pub use self::events::Events;
 pub use self::hold::Hold;
-pub use self::routing::{EventSource, Interjection, IntoOutcome, Outcome, Route, RoutingTable};
+pub use self::outgoing::Outgoing;
+pub use self::routing::{
+    DeclaredKey, EventSource, Interjection, IntoOutcome, NoDeclaredKey, Outcome, Route,
+    RoutingTable,
+};
 pub use self::topic::Topic;
 
 /// How far an event is, when its handler returns without an error.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{EventContext, Events, ExecutionState, HandlerError};
-use crate::codec::CodecError;
+use super::{EventContext, Events, ExecutionState, HandlerError, Result};
+use crate::codec::{CodecError, KeyCodec};
 use crate::record::Record;
 use crate::runtime::SourceBuilder;
 use crate::store::StateStore;
@@ -133,6 +133,22 @@ impl<S: 'static, H: 'static> fmt::Display for RoutingTable<S, H> {
     }
 }
 
+/// The key of a source that declares none.
+#[derive(Debug)]
+pub enum NoDeclaredKey {}
+
+/// A type of keys that a source declares.
+#[diagnostic::on_unimplemented(
+    message = "this source declares no type of its keys",
+    label = "there is no typed key",
+    note = "declare it: `#[event_source(.., key = String)]`, with a type that is `KeyCodec`; or \
+            read the key as `ctx.key::<String>()?`"
+)]
+pub trait DeclaredKey: KeyCodec {}
+
+#[diagnostic::do_not_recommend]
+impl<K: KeyCodec> DeclaredKey for K {}
+
 /// An application: a contract, a store, and a handler for each record type. `#[event_source]`.
 pub trait EventSource: Sized + 'static {
     /// The contract of the source topic.
@@ -142,6 +158,9 @@ pub trait EventSource: Sized + 'static {
     /// What all handlers share, in all partitions and threads: a client, a configuration. `()`
     /// unless `#[event_source(.., shared = App)]` says so.
     type Shared: Send + Sync + 'static;
+    /// The type of the source topic's keys, as `#[event_source(.., key = String)]` declares it;
+    /// [`NoDeclaredKey`] if it doesn't.
+    type Key;
     /// The verified routing table.
     const TABLE: RoutingTable<Self::Store, Self::Shared>;
 
@@ -152,6 +171,30 @@ pub trait EventSource: Sized + 'static {
         record: &Record,
     ) -> Outcome {
         (Self::TABLE.dispatch)(ctx, shared, record)
+    }
+
+    /// Returns the key of the event's record, in the type that `#[event_source(.., key = String)]`
+    /// declares: `let id = Source::key(ctx)?;`. [`EventContext::key`] reads a key of any type, and
+    /// is `None` if the record has none.
+    ///
+    /// # Errors
+    /// If the record has no key, or its bytes are not of this type, or in an interjection.
+    fn key(ctx: &EventContext<Self::Store>) -> Result<Self::Key>
+    where
+        Self::Key: DeclaredKey,
+    {
+        let Some(record) = ctx.input() else {
+            return Err(HandlerError::fail("an interjection has no record, and so no key"));
+        };
+        match record.key() {
+            Some(key) => Ok(Self::Key::decode_key(key)?),
+            None => Err(HandlerError::fail(format!(
+                "the record at offset {} of {} has no key, and the source declares one: let its \
+                 producer send it, or read `ctx.key()`, which is `None` then",
+                record.offset(),
+                record.topic_partition(),
+            ))),
+        }
     }
 
     /// The settings of a source of this application; [`SourceBuilder::start`] starts it.

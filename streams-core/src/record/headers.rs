@@ -7,6 +7,11 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Record;
+
+/// The headers of the W3C's trace context, which outputs take over from their input.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+
 /// One header: its name, and its value if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -105,6 +110,17 @@ impl<'a> IntoIterator for &'a Headers {
     fn into_iter(self) -> HeadersIter<'a> {
         self.iter()
     }
+}
+
+/// The trace headers of `input` that `own` does not replace.
+pub(crate) fn trace_headers<'a>(
+    input: Option<&'a Record>,
+    own: Option<&'a Headers>,
+) -> impl Iterator<Item = (&'static str, Option<&'a [u8]>)> {
+    let input = input.map(Record::headers).filter(|headers| !headers.is_empty());
+    let of_input = move |name: &'static str| Some((name, input?.get(name)?));
+    let is_replaced = move |name: &str| own.is_some_and(|own| own.get(name).is_some());
+    TRACE_HEADERS.into_iter().filter_map(of_input).filter(move |(name, _)| !is_replaced(name))
 }
 
 /// Iterator over [`Headers`].

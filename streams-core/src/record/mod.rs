@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-pub(crate) use self::headers::encode_header;
 pub use self::headers::{Header, Headers, HeadersIter};
+pub(crate) use self::headers::{encode_header, trace_headers};
 pub use self::outputs::{OutputMark, OutputRef, OutputWriter, Outputs};
 pub use self::partitioner::{murmur2, partition_for_key};
 pub use self::producer_record::ProducerRecord;

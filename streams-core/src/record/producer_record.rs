@@ -5,7 +5,8 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use super::{Headers, Outputs, RECORD_TYPE_HEADER};
+use super::headers::trace_headers;
+use super::{Headers, Outputs, RECORD_TYPE_HEADER, Record};
 
 /// A record to send: topic, and whatever else is set.
 ///
@@ -94,6 +95,11 @@ impl ProducerRecord {
 
     /// Appends the record to `outputs`.
     pub fn write_to(self, outputs: &mut Outputs) {
+        self.write_traced(outputs, None);
+    }
+
+    /// As [`ProducerRecord::write_to`], with the trace context of `input`.
+    pub(crate) fn write_traced(self, outputs: &mut Outputs, input: Option<&Record>) {
         let copy = |bytes: Bytes| {
             move |buffer: &mut Vec<u8>| {
                 buffer.extend_from_slice(&bytes);
@@ -101,7 +107,9 @@ impl ProducerRecord {
             }
         };
         let mut record = outputs.record(self.topic);
-        record.headers(self.headers.iter().raw());
+        let traced = trace_headers(input, Some(&self.headers));
+        let traced = traced.map(|(name, value)| (name.as_bytes(), value));
+        record.headers(self.headers.iter().raw().chain(traced));
         if let Some(partition) = self.partition {
             record.partition(partition);
         }

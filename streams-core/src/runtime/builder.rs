@@ -16,6 +16,7 @@ use super::policy::{
 };
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
+use super::store_factory::StoreFactory;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
@@ -73,6 +74,8 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) jobs: JobTypes<A::Store>,
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
+    pub(super) stores: StoreFactory<A::Store>,
+    pub(super) propagate_trace_context: bool,
     pub(super) leave_timeout: Duration,
     pub(super) outage_timeout: Duration,
     pub(super) stalled_after: Duration,
@@ -109,6 +112,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             jobs: JobTypes::default(),
             shared: None,
             missing: PhantomData,
+            stores: StoreFactory::default(),
+            propagate_trace_context: true,
             leave_timeout: LEAVE_TIMEOUT,
             outage_timeout: OUTAGE_TIMEOUT,
             stalled_after: STALLED_AFTER,
@@ -151,6 +156,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog_missing: self.changelog_missing,
             interjections: self.interjections,
             jobs: self.jobs,
+            stores: self.stores,
+            propagate_trace_context: self.propagate_trace_context,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
             stalled_after: self.stalled_after,
@@ -202,7 +209,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// A topic that handlers forward to. The source creates it if it is missing, with as many
+    /// A topic that handlers forward to: its name, or a [`Topic`](crate::Topic), as
+    /// `.output(&NOTIFIED)`. The source creates it if it is missing, with as many
     /// partitions as the source topic ([`Self::create_topics`]). A topic that is not named here is
     /// found missing only when a handler forwards to it.
     #[must_use]
@@ -521,6 +529,30 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// Sets how the store of a partition is created, for a store that needs something of the
+    /// application's: a folder, a handle, a limit. By default [`StateStore::create`] does it. The
+    /// new store is empty, as that of `create` is: the source then restores it from the changelog.
+    /// Called on the worker's thread, also for warm copies.
+    ///
+    /// [`StateStore::create`]: crate::StateStore::create
+    #[must_use]
+    pub fn store(
+        mut self,
+        create: impl Fn(&TopicPartition) -> A::Store + Send + Sync + 'static,
+    ) -> Self {
+        self.stores = StoreFactory::new(create);
+        self
+    }
+
+    /// Sets whether everything that a handler forwards takes over the headers `traceparent` and
+    /// `tracestate` of its input (W3C Trace Context); by default it does. A header of the same name
+    /// that the handler sets itself wins. An interjection has no input.
+    #[must_use]
+    pub const fn propagate_trace_context(mut self, propagate: bool) -> Self {
+        self.propagate_trace_context = propagate;
+        self
+    }
+
     /// Adds an interjection whose interval is known only now. GKES: `ScheduleInterjection`.
     #[must_use]
     pub fn interjection(mut self, interjection: Interjection<A::Store, A::Shared>) -> Self {
@@ -648,6 +680,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             jobs: Arc::new(self.jobs.clone()),
             job_types: self.jobs.names().collect(),
             runner: None,
+            stores: self.stores.clone(),
+            propagate_trace_context: self.propagate_trace_context,
             seed: self.group.seed.wrapping_add(index as u64),
             outage_timeout: self.outage_timeout,
             stalled_after: self.stalled_after,

@@ -23,6 +23,7 @@ mod running;
 mod shared;
 pub(crate) mod slot;
 mod start;
+mod store_factory;
 mod takeover;
 mod tombstones;
 mod topics;

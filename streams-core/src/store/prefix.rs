@@ -153,7 +153,9 @@ mod tests {
         };
         assert_eq!(table.prefix(&0).count(), 0);
         for first in [0, 1, 3] {
-            keys().for_each(|(text, number)| drop(table.put((first, text.into(), number), ())));
+            for (text, number) in keys() {
+                table.put((first, text.into(), number), ());
+            }
         }
         for first in 0..5 {
             let found: Vec<_> = table.prefix(&first).map(|(key, ())| key.clone()).collect();

@@ -4,13 +4,15 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, mpsc::Sender};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use super::driver::START;
 use super::to_record;
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
 use crate::handler::{
-    Completer, Completion, CompletionSink, EventContext, EventTicket, ExecutionState, Result,
+    Completer, Completion, CompletionSink, EventContext, EventTicket, ExecutionState, HandlerClock,
+    Result,
 };
 use crate::record::{Headers, RECORD_TYPE_HEADER, Record, TopicPartition};
 use crate::store::{EventSeq, StateStore};
@@ -75,6 +77,8 @@ pub struct ContextBuilder<S: StateStore> {
     headers: Headers,
     timestamp_ms: Option<i64>,
     is_interjection: bool,
+    now: SystemTime,
+    create: Option<S>,
     fill: Vec<Fill<S>>,
 }
 
@@ -89,6 +93,8 @@ impl<S: StateStore> ContextBuilder<S> {
             headers: Headers::default(),
             timestamp_ms: None,
             is_interjection: false,
+            now: SystemTime::UNIX_EPOCH + START,
+            create: None,
             fill: vec![],
         }
     }
@@ -144,10 +150,25 @@ impl<S: StateStore> ContextBuilder<S> {
         self
     }
 
+    /// What [`EventContext::now`] returns; by default 2026-01-01 00:00 UTC, where the time of a
+    /// [`TestDriver`](super::TestDriver) begins too.
+    #[must_use]
+    pub const fn now(mut self, now: SystemTime) -> Self {
+        self.now = now;
+        self
+    }
+
     /// The clock makes this event, and not a record.
     #[must_use]
     pub const fn interjection(mut self) -> Self {
         self.is_interjection = true;
+        self
+    }
+
+    /// Uses this store instead of one by [`StateStore::create`].
+    #[must_use]
+    pub fn with_store(mut self, store: S) -> Self {
+        self.create = Some(store);
         self
     }
 
@@ -165,7 +186,10 @@ impl<S: StateStore> ContextBuilder<S> {
     #[track_caller]
     pub fn build(self) -> TestContext<S> {
         let (sink, completions) = completions();
-        let mut context = EventContext::new(self.partition.clone(), CHANGELOG.into(), sink);
+        let store = self.create.unwrap_or_else(|| S::create(&self.partition));
+        let mut context =
+            EventContext::with_store(self.partition.clone(), CHANGELOG.into(), sink, store);
+        context.set_clock(HandlerClock::At(self.now));
         context.begin(None);
         let mark = context.mark();
         self.fill.into_iter().for_each(|fill| fill(&mut context.store));
@@ -218,6 +242,12 @@ pub struct Effects {
 }
 
 impl<S: StateStore> TestContext<S> {
+    /// Moves the clock on that [`EventContext::now`] shows.
+    pub fn advance(&mut self, time: Duration) {
+        let now = self.context.now();
+        self.context.set_clock(HandlerClock::At(now + time));
+    }
+
     /// Ends the event: what the handler forwarded, and what it changed.
     ///
     /// # Errors

@@ -15,7 +15,9 @@ use crate::ExecutionState;
 use crate::codec::{AsKey, KeyCodec};
 use crate::eos::Snapshot;
 use crate::group::Generation;
-use crate::handler::{EventSource, EventTicket, Events, HandlerError, Outcome, Topic};
+use crate::handler::{
+    EventSource, EventTicket, Events, HandlerClock, HandlerError, Outcome, Topic,
+};
 use crate::record::{Outputs, ProducerRecord, Record, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
@@ -27,7 +29,7 @@ use crate::store::is_reserved;
 const TOPIC: &str = "test";
 const GROUP: &str = "test";
 /// 2026-01-01 00:00 UTC: where virtual time begins.
-const START: Duration = Duration::from_secs(1_767_225_600);
+pub(super) const START: Duration = Duration::from_secs(1_767_225_600);
 const SEED: u64 = 0x5eed;
 /// What the group says of a second instance with the same instance id.
 const TWIN: &str = "group `test`: FENCED_INSTANCE_ID: another process runs under the same instance \
@@ -59,6 +61,10 @@ impl Clock for VirtualClock {
 
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + START + self.elapsed.get()
+    }
+
+    fn handler_clock(&self) -> HandlerClock {
+        HandlerClock::At(self.wall_clock())
     }
 }
 
@@ -288,7 +294,7 @@ impl<A: EventSource> TestDriver<A> {
         event: &<A::Events as Events>::At<'_>,
     ) {
         let mut outputs = Outputs::default();
-        let topic = Topic::<A::Events, K>::named(self.topic.to_string());
+        let topic = Topic::<A::Events, K>::named(Arc::clone(&self.topic));
         if let Err(error) = topic.write(&mut outputs, partition, key, event) {
             panic!("the event can't be sent: {error}");
         }

@@ -50,5 +50,8 @@ fn to_record(output: &OutputRef<'_>, partition: i32, offset: i64) -> Record {
     if let Some(value) = output.value {
         record = record.with_value(value.to_vec());
     }
+    if let Some(timestamp_ms) = output.timestamp_ms {
+        record = record.with_timestamp_ms(timestamp_ms);
+    }
     record
 }

@@ -96,6 +96,7 @@ fn context_trait(source: &Source) -> TokenStream {
 }
 
 /// One for all handlers that ask for it: what they share is the source's.
+// A named lifetime: what is shared may have a `'static` of its own.
 fn shared_trait(source: &Source) -> Option<TokenStream> {
     let p = quote!(::streams_core::__private);
     let shared = source.shared.as_ref()?;
@@ -106,19 +107,19 @@ fn shared_trait(source: &Source) -> Option<TokenStream> {
         #[allow(dead_code)]
         #[diagnostic::on_unimplemented(message = #message, label = #label)]
         trait SharedByThisSource {
-            fn take(shared: &#p::Arc<#shared>) -> &Self;
+            fn take<'source>(shared: &'source #p::Arc<#shared>) -> &'source Self;
         }
         #[diagnostic::do_not_recommend]
         impl SharedByThisSource for #shared {
             #[inline]
-            fn take(shared: &#p::Arc<#shared>) -> &Self {
+            fn take<'source>(shared: &'source #p::Arc<#shared>) -> &'source Self {
                 shared
             }
         }
         #[diagnostic::do_not_recommend]
         impl SharedByThisSource for #p::Arc<#shared> {
             #[inline]
-            fn take(shared: &Self) -> &Self {
+            fn take<'source>(shared: &'source Self) -> &'source Self {
                 shared
             }
         }
@@ -132,7 +133,8 @@ fn shared_argument(row: &Row, twin: &TokenStream) -> TokenStream {
     quote!(<#shared as SharedByThisSource>::take(shared))
 }
 
-/// One a record type: what its handler takes is the variant's payload.
+/// One a record type: what its handler takes is the variant's payload, or an `Option` of it, which
+/// is `None` for a tombstone.
 fn payload_trait(source: &Source, route: &Route<'_>) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let (events, index) = (&source.events, route.variant.index);
@@ -145,13 +147,21 @@ fn payload_trait(source: &Source, route: &Route<'_>) -> TokenStream {
         #[allow(dead_code)]
         #[diagnostic::on_unimplemented(message = #message, label = #label)]
         trait #name<'record>: Sized {
-            fn take(payload: #payload) -> Self;
+            /// `None` if it is a tombstone and the handler takes none.
+            fn take(payload: #p::Option<#payload>) -> #p::Option<Self>;
         }
         #[diagnostic::do_not_recommend]
         impl<'record> #name<'record> for #payload {
             #[inline]
-            fn take(payload: Self) -> Self {
+            fn take(payload: #p::Option<Self>) -> #p::Option<Self> {
                 payload
+            }
+        }
+        #[diagnostic::do_not_recommend]
+        impl<'record> #name<'record> for #p::Option<#payload> {
+            #[inline]
+            fn take(payload: Self) -> #p::Option<Self> {
+                #p::Option::Some(payload)
             }
         }
     }
@@ -228,15 +238,18 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
     let lifetime = quote_spanned!(row.event.to=> <'_>);
     quote! {
         #cfgs
-        #record_type #(| #older)* => match #p::decode::<#events, #index>(record) {
-            #p::Result::Ok(payload) => <#path as #p::Handler>::call(
-                <#context as ContextOfThisSource>::take(ctx),
-                #shared,
-                <#payload #lifetime as #payload_trait>::take(payload),
-            ),
-            #p::Result::Err(error) => {
-                #p::undecodable(record, error, || default(ctx, shared, record))
+        #record_type #(| #older)* => match #p::payload::<#events, #index>(record) {
+            #p::Result::Ok(payload) => {
+                match <#payload #lifetime as #payload_trait>::take(payload) {
+                    #p::Option::Some(payload) => <#path as #p::Handler>::call(
+                        <#context as ContextOfThisSource>::take(ctx),
+                        #shared,
+                        payload,
+                    ),
+                    #p::Option::None => #p::tombstone(|| default(ctx, shared, record)),
+                }
             }
+            #p::Result::Err(error) => #p::Outcome::Undecodable(error),
         },
     }
 }

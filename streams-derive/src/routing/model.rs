@@ -165,6 +165,7 @@ fn missing(source: &Source, routes: &[Route<'_>]) -> Option<String> {
     Some(format!(
         "no handler for {names} of `{contract}`\n\
          add `#[event_handler(\"{record_type}\")] fn ..(ctx: &mut EventContext<{store}>, \
-         event: {payload}) -> Result<ExecutionState>`, or a `#[default_handler]`"
+         event: {payload}) -> Result<ExecutionState>`, or a `#[default_handler]`; one that stands \
+         elsewhere is listed: `#[event_source(.., handlers = [path::of::it])]`"
     ))
 }

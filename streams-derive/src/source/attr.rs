@@ -7,7 +7,7 @@ use syn::{Path, Token, Type, bracketed};
 use crate::diagnostics::{Errors, unknown};
 use crate::options::{self, RawOption};
 
-const OPTIONS: [&str; 4] = ["events", "store", "shared", "handlers"];
+const OPTIONS: [&str; 5] = ["events", "store", "shared", "key", "handlers"];
 
 /// What is right of it.
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub(super) struct Args {
     pub(super) store: Option<Path>,
     /// What all handlers share, if there is such a thing.
     pub(super) shared: Option<Type>,
+    /// The type of the source topic's keys, if it is declared.
+    pub(super) key: Option<Type>,
     pub(super) handlers: Vec<Path>,
     /// Whether all of it is.
     pub(super) is_whole: bool,
@@ -37,6 +39,7 @@ pub(super) fn parse(attr: TokenStream, errors: &mut Errors) -> Args {
             "events" => args.events = path(option, "ContactEvent", errors),
             "store" => args.store = path(option, "ContactStore", errors),
             "shared" => args.shared = shared(option, errors),
+            "key" => args.key = key(option, errors),
             "handlers" => args.handlers = paths(option, errors),
             wrong => errors.at(option.name.span(), unknown("option", wrong, &OPTIONS)),
         }
@@ -79,6 +82,16 @@ fn shared(option: &RawOption, errors: &mut Errors) -> Option<Type> {
     match &parsed {
         Some(reference) => errors.on(reference, form),
         None => errors.at(option.value_span(), form),
+    }
+    None
+}
+
+fn key(option: &RawOption, errors: &mut Errors) -> Option<Type> {
+    let form = "`key` takes the type of the topic's keys, which is owned: `key = String`";
+    match syn::parse2::<Type>(option.value.clone()) {
+        Ok(reference @ Type::Reference(_)) => errors.on(reference, form),
+        Ok(key) => return Some(key),
+        Err(_) => errors.at(option.value_span(), form),
     }
     None
 }

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Signature, Token, Visibility, token};
+use syn::{Attribute, FnArg, Signature, Token, Type, Visibility, token};
 
 use crate::handler::{self, Expanded, Function, Kind};
 
@@ -58,6 +58,39 @@ fn handler(
     let ident = function.sig.ident.clone();
     let expanded = handler::expand(kind, place, handler::options(&attr), function, &twin_vis);
     Ok(Ok((ident, expanded)))
+}
+
+/// Returns true if a module has handlers with an `EventContext`, and no `use` by which that could
+/// be known: then all names of its handlers are unknown.
+pub(super) fn sees_nothing(content: &TokenStream) -> bool {
+    let parser = |input: ParseStream<'_>| {
+        let mut names_context = false;
+        while !input.is_empty() {
+            let is_attributed = input.peek(Token![#]) && !input.peek2(Token![!]);
+            let attrs = if is_attributed { input.call(Attribute::parse_outer)? } else { vec![] };
+            if attrs.iter().any(|attr| Kind::of(attr).is_some()) && is_function(input) {
+                input.parse::<Visibility>()?;
+                names_context |= takes_event_context(&input.parse::<Signature>()?);
+            }
+            match input.parse::<TokenTree>()? {
+                TokenTree::Ident(word) if word == "use" || word == "macro_rules" => {
+                    return Ok(false);
+                }
+                TokenTree::Ident(name) if name == "EventContext" => return Ok(false),
+                _ => {}
+            }
+        }
+        Ok(names_context)
+    };
+    parser.parse2(content.clone()).unwrap_or(false)
+}
+
+/// Returns true if the first argument is an `EventContext`, by that name alone.
+fn takes_event_context(signature: &Signature) -> bool {
+    let Some(FnArg::Typed(context)) = signature.inputs.first() else { return false };
+    let Type::Reference(context) = &*context.ty else { return false };
+    let Type::Path(context) = &*context.elem else { return false };
+    context.path.segments.len() == 1 && context.path.segments[0].ident == "EventContext"
 }
 
 fn is_function(input: ParseStream<'_>) -> bool {

@@ -33,6 +33,9 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
     let store_type = quote_spanned!(store.span()=> type Store = #store;);
     let shared = args.shared.as_ref().map_or_else(|| quote!(()), ToTokens::to_token_stream);
     let shared_type = quote_spanned!(shared.span()=> type Shared = #shared;);
+    let key =
+        args.key.as_ref().map_or_else(|| quote!(#p::NoDeclaredKey), ToTokens::to_token_stream);
+    let key_type = quote_spanned!(key.span()=> type Key = #key;);
     let place = quote_spanned!(name.span()=> source);
     let table = match &args.events {
         Some(events) if args.is_whole => {
@@ -55,6 +58,7 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
             #events
             #store_type
             #shared_type
+            #key_type
             const TABLE: ::streams_core::handler::RoutingTable<#store, #shared> = #table;
         }
     }
@@ -63,7 +67,22 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
 /// The module with a struct `Source` in it, and the rows of its handlers.
 fn with_source(module: Module) -> (TokenStream, Vec<TokenStream>) {
     let Module { attrs, vis, mod_token, ident, content } = module;
-    let (items, rows) = collect::handlers(&content.stream(), &ident);
+    let (mut items, rows) = collect::handlers(&content.stream(), &ident);
+    if collect::sees_nothing(&content.stream()) {
+        let message = format!(
+            "`{ident}` has its own names, and sees none of those around it\n\
+             write `use super::*;` as its first line"
+        );
+        let error = syn::Error::new(ident.span(), message).to_compile_error();
+        // With it, nothing else is wrong besides.
+        items.extend(quote! {
+            #error
+            #[allow(unused_imports)]
+            use super::*;
+            #[allow(unused_imports)]
+            use ::streams_core::prelude::*;
+        });
+    }
     let source_vis = outward(&vis);
     let mut group = Group::new(
         Delimiter::Brace,

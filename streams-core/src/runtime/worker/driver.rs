@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Clock, FromWorker, Next, ToWorker, Worker, WorkerParts};
 use crate::client::{Fetcher, Reads, TxnProducer};
-use crate::handler::EventSource;
+use crate::handler::{EventSource, HandlerClock};
 use crate::runtime::error::SourceError;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::pulse::panic_text;
@@ -27,6 +27,10 @@ impl Clock for SystemClock {
 
     fn wall_clock(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    fn handler_clock(&self) -> HandlerClock {
+        HandlerClock::Ask(SystemTime::now)
     }
 }
 

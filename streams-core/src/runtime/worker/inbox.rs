@@ -142,8 +142,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let id = self.next_id();
         let sink = Arc::clone(&self.completions) as Arc<dyn CompletionSink<A::Store>>;
         let changelog = Arc::clone(&self.parts.changelog);
-        let create = || EventContext::new(partition.clone(), changelog, sink);
-        let context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
+        let stores = &self.parts.stores;
+        let create = || {
+            EventContext::with_store(partition.clone(), changelog, sink, stores.create(partition))
+        };
+        let mut context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
+        context.propagate_traces(self.parts.propagate_trace_context);
         let mut task = Task::new(id, context, None, Snapshot::at(0), None);
         task.jobs = TaskJobs::new(self.parts.jobs.bounds);
         Ok(task)

@@ -52,13 +52,14 @@ use super::mailbox::Mailbox;
 use super::policy::{ChangelogMissing, OffsetsMissing};
 use super::pulse::{Pulse, PulseWriter};
 use super::slot::{MakeProducer, OffsetsPatience, Slot, SlotReply};
+use super::store_factory::StoreFactory;
 use super::tombstones::{DELETE_RETENTION, copy_age_max};
 use super::{OnUndecodable, OnUnreadable};
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
-use crate::handler::{Completion, EventSource, EventTicket, Interjection};
+use crate::handler::{Completion, EventSource, EventTicket, HandlerClock, Interjection};
 use crate::jobs::durable::{JobRunner, JobTypes};
 use crate::metrics::{MetricsSink, SourceLabels, WorkerMeters};
 use crate::record::TopicPartition;
@@ -196,6 +197,9 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) job_types: Arc<[&'static str]>,
     /// Runs durable jobs; `None` if there is no type.
     pub(crate) runner: Option<Arc<dyn JobRunner>>,
+    pub(crate) stores: StoreFactory<A::Store>,
+    /// Whether outputs take over the trace headers of their input.
+    pub(crate) propagate_trace_context: bool,
     pub(crate) seed: u64,
     pub(crate) outage_timeout: Duration,
     /// How long a partition may not advance before the worker reports it.
@@ -266,6 +270,9 @@ pub(crate) trait Clock {
 
     /// The time of day, which interjections are told.
     fn wall_clock(&self) -> SystemTime;
+
+    /// The clock that handlers see.
+    fn handler_clock(&self) -> HandlerClock;
 }
 
 /// When to step a worker again.
@@ -340,6 +347,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.handle(now, message);
         }
         let more_restores = self.restore(now);
+        for task in self.tasks.values_mut() {
+            task.context.set_clock(clock.handler_clock());
+        }
         let more_events = !self.failed && self.process(now, clock);
         // The pool is asked with the time after the events, so that no batch gets too old.
         let now = clock.now();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
 use crate::eos::Snapshot;
 use crate::group::Generation;
-use crate::handler::Completer;
+use crate::handler::{Completer, HandlerClock};
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
@@ -90,6 +90,10 @@ impl Clock for Still {
 
     fn wall_clock(&self) -> SystemTime {
         self.1
+    }
+
+    fn handler_clock(&self) -> HandlerClock {
+        HandlerClock::At(self.1)
     }
 }
 

@@ -6,6 +6,7 @@
 mod arguments;
 mod borrowed_payloads;
 mod cfg_and_scopes;
+mod clock;
 mod completed_later;
 mod default_handler;
 mod helpers_beside_handlers;
@@ -14,6 +15,7 @@ mod list_form;
 mod list_with_interjections;
 mod names_and_visibility;
 mod return_types;
+mod rows;
 mod several_record_types;
 mod several_sources;
 mod shared_state;

@@ -1,8 +1,10 @@
 //! What a handler may return: a result with any error, a state alone, an alias.
 
+use std::error::Error;
 use std::num::ParseIntError;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use streams_core::handler::{HandlerError, Severity};
 use streams_core::prelude::*;
 use streams_core::{Outcome, testing};
@@ -14,6 +16,9 @@ enum Texts {
     Own(String),
     State(String),
     Alias(String),
+    Anyhow(String),
+    Boxed(String),
+    Text(String),
 }
 
 /// An error of the application's, and what it means.
@@ -55,6 +60,26 @@ mod texts {
         Complete
     }
 
+    #[event_handler("Anyhow")]
+    fn from_anyhow(_: &mut EventContext<NoStore>, text: String) -> anyhow::Result<ExecutionState> {
+        text.parse::<u8>().context("no number")?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Boxed")]
+    fn boxed(_: &mut EventContext<NoStore>, text: String) -> Result<ExecutionState> {
+        let boxed = || -> Result<u8, Box<dyn Error + Send + Sync>> { Ok(text.parse()?) };
+        boxed()?;
+        Err(anyhow::anyhow!("not reached").into())
+    }
+
+    #[event_handler("Text")]
+    fn text(_: &mut EventContext<NoStore>, text: String) -> Result<ExecutionState> {
+        let checked = |text: String| if text.is_empty() { Ok(()) } else { Err(text + "!") };
+        checked(text)?;
+        Err("not reached".into())
+    }
+
     #[event_handler("Alias")]
     fn alias(ctx: &mut EventContext<NoStore>, _: String) -> Alias {
         ctx.fail("an alias")
@@ -80,6 +105,15 @@ fn errors_become_failures() {
     for failing in [Texts::Ours, Texts::Theirs] {
         assert_eq!(failure(failing).to_string(), "invalid digit found in string");
     }
+    assert_eq!(failure(Texts::Boxed).to_string(), "invalid digit found in string");
+    assert_eq!(failure(Texts::Text).to_string(), "x!");
+    let error = failure(Texts::Anyhow);
+    assert_eq!(error.to_string(), "no number");
+    let cause = error.into_source();
+    assert_eq!(
+        cause.source().map(ToString::to_string).as_deref(),
+        Some("invalid digit found in string")
+    );
     assert_eq!(failure(Texts::Own).severity(), Severity::Fatal);
     assert_eq!(failure(Texts::Alias).to_string(), "an alias");
     assert!(matches!(dispatch(Texts::State), Outcome::Complete));

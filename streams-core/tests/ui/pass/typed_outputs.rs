@@ -1,7 +1,8 @@
 //! Topics with contracts and keys of every kind, from handlers and from producers.
 
-use streams_core::codec::LexoInt64;
+use streams_core::codec::{AsKey, LexoInt64};
 use streams_core::prelude::*;
+use streams_core::record::ProducerRecord;
 
 #[derive(Events)]
 enum Orders {
@@ -41,6 +42,86 @@ fn outputs_are_typed() {
     assert_eq!((name.key(), name.value()), (Some(&b"name"[..]), Some(&b"2 of 7"[..])));
     assert_eq!(number.key().map(<[u8]>::len), Some(9));
     assert_eq!((bytes.key(), bytes.topic_partition().partition()), (Some(&[1, 2][..]), 3));
+}
+
+/// A source that declares its keys, and a topic whose name is known at run time only.
+#[event_source(
+    events = Orders,
+    store = NoStore,
+    key = (u64, String),
+    shared = Topic<Parcels<'static>>,
+)]
+mod keyed {
+    use super::*;
+
+    type Output = Topic<Parcels<'static>>;
+
+    #[event_handler("Placed")]
+    fn placed(
+        ctx: &mut EventContext<NoStore>,
+        output: &Output,
+        count: i64,
+    ) -> Result<ExecutionState> {
+        let (number, name) = Source::key(ctx)?;
+        let text = format!("{count} of {number}");
+        let at = ctx.now();
+        ctx.outgoing(output, Parcels::Sent(&text))
+            .key(name.as_str())
+            .header("traceparent", "own")
+            .header("source", [0xff])
+            .timestamp(at)
+            .partition(1)
+            .send()?;
+        ctx.outgoing(output, Parcels::Sent("without a key")).send()?;
+        ctx.forward_tombstone(output, "Sent", "gone")?;
+        Ok(Complete)
+    }
+}
+
+#[test]
+fn an_output_has_a_key_headers_a_timestamp_and_a_partition_if_it_is_given_them() {
+    let topic = Topic::named("named");
+    let builder = keyed::Source::builder().output(&topic).shared(topic.clone());
+    let mut driver = builder.partitions(4).test_driver();
+    let key = {
+        let mut bytes = vec![];
+        AsKey::<(u64, String)>::encode_as_key(&(7, "ann"), &mut bytes);
+        bytes
+    };
+    let record = ProducerRecord::to("test").key(key).record_type("Placed");
+    let traced = record.header("traceparent", Some(b"00-1")).header("tracestate", Some(b"a=1"));
+    let now = driver.now();
+    driver.send_record(traced.value(2_i64.to_be_bytes().to_vec()));
+    let outputs = driver.outputs();
+    let [full, keyless, tombstone] = &outputs[..] else { panic!("{outputs:?}") };
+    let header = |record: &Record, name| {
+        let value = record.headers().get(name).flatten();
+        value.map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    assert_eq!((full.key(), full.value()), (Some(&b"ann"[..]), Some(&b"2 of 7"[..])));
+    assert_eq!((full.topic_partition().partition(), full.timestamp()), (1, Some(now)));
+    assert_eq!(full.headers().get("source"), Some(Some(&[0xff][..])));
+    assert_eq!(header(full, "traceparent").as_deref(), Some("own"));
+    assert_eq!(header(full, "tracestate").as_deref(), Some("a=1"));
+    assert_eq!((keyless.key(), header(keyless, "traceparent").as_deref()), (None, Some("00-1")));
+    assert_eq!((tombstone.key(), tombstone.value()), (Some(&b"gone"[..]), None));
+    assert_eq!(
+        (tombstone.record_type(), &**tombstone.topic_partition().topic()),
+        ("Sent", "named")
+    );
+    let keyless = ProducerRecord::to("test").record_type("Placed").value(vec![0; 8]);
+    driver.when_record(keyless).then_fails("has no key, and the source declares one");
+}
+
+#[test]
+fn outputs_take_over_no_trace_context_if_that_is_switched_off() {
+    let topic = Topic::named("named");
+    let builder = keyed::Source::builder().propagate_trace_context(false).shared(topic);
+    let mut driver = builder.partitions(2).test_driver();
+    let key = [&7_u64.to_be_bytes()[..], b"ann\0\x01"].concat();
+    let record = ProducerRecord::to("test").key(key).record_type("Placed").value(vec![0; 8]);
+    driver.send_record(record.header("tracestate", Some(b"a=1")));
+    assert!(driver.outputs().iter().all(|record| record.headers().get("tracestate").is_none()));
 }
 
 /// The same types say what a producer may send.
