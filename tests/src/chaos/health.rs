@@ -1,5 +1,11 @@
 //! The health of a member, by the states that `running_totals` prints: `state Healthy`.
 
+use std::time::{Duration, Instant};
+
+use crate::process::Program;
+
+const POLL: Duration = Duration::from_millis(100);
+
 /// The states that a member has printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -20,6 +26,18 @@ impl Health {
             health.state = Some(word.to_owned());
         }
         health
+    }
+
+    /// Waits until a member is healthy. Returns its last states, whether it is or not.
+    pub fn wait(member: &Program, patience: Duration) -> Self {
+        let deadline = Instant::now() + patience;
+        loop {
+            let health = Self::read(&member.stdout());
+            if health.is_healthy() || Instant::now() >= deadline {
+                return health;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Returns true if the source works, and each partition advances.

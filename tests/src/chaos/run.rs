@@ -262,20 +262,15 @@ impl<'s> Run<'s> {
     /// Waits until each member is healthy. Returns those that are not, and how often a member was
     /// stalled during the run.
     fn check_health(&self) -> (Vec<String>, usize) {
-        let deadline = Instant::now() + HEALTH_PATIENCE;
-        loop {
-            let read = |(name, program): (&String, &Program)| {
-                (name.clone(), Health::read(&program.stdout()))
-            };
-            let all: BTreeMap<String, Health> = self.members.iter().map(read).collect();
-            let unwell = all.iter().filter(|(_, health)| !health.is_healthy());
-            let unwell: Vec<String> =
-                unwell.map(|(name, health)| format!("{name}: {:?}", health.state)).collect();
-            if unwell.is_empty() || Instant::now() >= deadline {
-                return (unwell, all.values().map(|health| health.stalls).sum());
+        let (mut unhealthy, mut stalls) = (Vec::new(), 0);
+        for (name, program) in &self.members {
+            let health = Health::wait(program, HEALTH_PATIENCE);
+            stalls += health.stalls;
+            if !health.is_healthy() {
+                unhealthy.push(format!("{name}: {:?}", health.state));
             }
-            std::thread::sleep(POLL);
         }
+        (unhealthy, stalls)
     }
 
     /// Waits for the last output, ends the members, and asks the oracle.

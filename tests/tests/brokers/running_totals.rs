@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use streams_tests::broker::{TestBroker, create_compacted_topics, create_topics, delete_topic};
+use streams_tests::chaos::Health;
 use streams_tests::oracle::{check_ticks, check_totals, read_committed};
 use streams_tests::process::{Program, example};
 use streams_tests::trial::runs_long_rounds;
@@ -58,7 +59,8 @@ impl Setting {
         Program::start(&example("running_totals")?, &arguments)
     }
 
-    /// All is sent, and through; the member ends in good order, and it stays so.
+    /// All is sent, and through, and the member is healthy; it ends in good order, and the outputs
+    /// stay as they are.
     pub(crate) fn finish(
         &self,
         workload: &Workload,
@@ -68,6 +70,8 @@ impl Setting {
         let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
         sent.context("sending")?;
         self.check(workload).with_context(|| member.stderr())?;
+        let health = Health::wait(member, END_PATIENCE);
+        ensure!(health.is_healthy(), "all is processed, and the member is {health:?}");
         member.stop(END_PATIENCE)?;
         self.check(workload)?;
         self.check_ticks()
