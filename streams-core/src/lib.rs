@@ -62,6 +62,7 @@
 //! - [`group`]: membership; [`handler::Completer`]: events that end later, from any thread.
 //! - [`jobs`]: asynchronous work by key.
 //! - [`global`]: topics that every process reads whole, as tables for handlers.
+//! - [`ErrorPolicy`]: what becomes of an event that fails.
 //! - [`testing`]: applications without a broker.
 //! - [`codec`]: how payloads become bytes; [`schema`]: contracts as data.
 extern crate self as streams_core;
@@ -116,8 +117,10 @@ pub use crate::handler::{
 };
 pub use crate::record::Record;
 pub use crate::runtime::{
-    ChangelogMissing, CodePlace, CreateTopics, EventProducer, IntoShared, NewPartitions,
-    NothingMissing, OffsetsMissing, OnUndecodable, OnUnreadable, RunningSource, SourceBuilder,
-    SourceError, SourceState, Stall, StartFrom, TopicProblem, TopicRole, UserCode,
+    Backoff, ChangelogMissing, CodePlace, CreateTopics, ErrorContext, ErrorPolicy, ErrorResponse,
+    EventProducer, FATAL_EXIT_CODE, IntoShared, NewPartitions, NothingMissing, OffsetsMissing,
+    OnUndecodable, OnUnreadable, RetryOrder, RetryPolicy, RunningSource, SourceBuilder,
+    SourceError, SourceState, Stall, StartFrom, TopicProblem, TopicRole, TransactionErrorContext,
+    TransactionResponse, UserCode, dead_letter,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use streams_core::OnUndecodable;
+use streams_core::dead_letter::{MESSAGE_HEADER, OFFSET_HEADER};
 use streams_core::eos::EosConfig;
 use streams_core::error::{Disposition, TxnStep};
 use streams_core::handler::Completer;
@@ -266,9 +267,9 @@ fn what_does_not_decode_goes_by_its_policy() {
     let header = |place: usize, name| {
         String::from_utf8_lossy(letters[place].headers().get(name).unwrap().unwrap()).into_owned()
     };
-    assert_eq!((header(0, "trace"), header(0, "__source__")), ("7".into(), "test-0@0".into()));
-    assert!(header(0, "__error__").contains("it has 15 bytes"), "{}", header(0, "__error__"));
-    assert!(header(1, "__error__").contains("has no handler"), "{}", header(1, "__error__"));
+    assert_eq!((header(0, "trace"), header(0, OFFSET_HEADER)), ("7".into(), "0".into()));
+    assert!(header(0, MESSAGE_HEADER).contains("it has 15 bytes"), "{}", header(0, MESSAGE_HEADER));
+    assert!(header(1, MESSAGE_HEADER).contains("has no handler"), "{}", header(1, MESSAGE_HEADER));
 }
 
 #[test]

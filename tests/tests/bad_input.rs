@@ -12,7 +12,8 @@ use streams_core::client::{ClusterConfig, Fetched, Fetcher, Reads};
 use streams_core::prelude::*;
 use streams_core::record::{ProducerRecord, Record, TopicPartition};
 use streams_core::{
-    EventProducer, OnUndecodable, OnUnreadable, RunningSource, SourceBuilder, SourceError,
+    EventProducer, FATAL_EXIT_CODE, HandlerError, OnUndecodable, OnUnreadable, RunningSource,
+    SourceBuilder, SourceError,
 };
 
 #[derive(Events)]
@@ -22,6 +23,7 @@ enum Word {
     Fail(String),
     Shout(i64),
     Key(String),
+    Fatal(String),
 }
 
 #[derive(StateStore)]
@@ -59,6 +61,11 @@ mod words {
         let word = "A".repeat(usize::try_from(times)?);
         ctx.forward(&OUTPUT, "key", Word::Say(word))?;
         Ok(Complete)
+    }
+
+    #[event_handler("Fatal")]
+    fn fatal(_: &mut EventContext<Words>, word: String) -> Result<ExecutionState> {
+        Err(HandlerError::fatal(format!("nothing may run on after `{word}`")))
     }
 
     #[event_handler("Key")]
@@ -325,6 +332,48 @@ fn a_handler_that_panics() {
 fn a_handler_that_fails() {
     let error = World::new().meets(|world| world.send(&Word::Fail("this".to_owned())));
     assert!(error.to_string().contains("`this` is not said"), "{error}");
+}
+
+/// Tells the process that `a_fatal_error_exits_the_process` starts which broker to use.
+const FATAL_BROKER: &str = "STREAMS_TEST_FATAL_BROKER";
+
+/// Is a process of its own, which ends before the test does; without a broker it does nothing.
+#[test]
+fn fatal_child() {
+    let Ok(bootstrap) = std::env::var(FATAL_BROKER) else {
+        return;
+    };
+    let builder = words::Source::builder().bootstrap(bootstrap).group("g").topic("input");
+    let ended = builder.start().unwrap().wait();
+    panic!("the process goes on: {ended:?}");
+}
+
+#[test]
+fn a_fatal_error_exits_the_process_and_its_member_does_not_leave() {
+    let world = World::new();
+    world.send(&Word::Say("a".to_owned()));
+    world.send(&Word::Fatal("this".to_owned()));
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "fatal_child", "--nocapture"])
+        .env(FATAL_BROKER, world.broker.bootstrap())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(FATAL_EXIT_CODE), "{said}");
+    assert!(said.contains("nothing may run on after `this`"), "{said}");
+    let groups = world.consumer().fetch_group_list(Some("g"), PATIENCE).unwrap();
+    let members: Vec<usize> = groups.groups().iter().map(|group| group.members().len()).collect();
+    assert_eq!(members, [1], "its session goes on");
+    assert_ne!(world.committed(), rdkafka::Offset::Offset(2));
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub enum Event {
     Resume { partition: PartitionId },
     /// The partition goes to another member: finish what has begun.
     Close { partition: PartitionId },
+    /// An event in the last transaction failed after an earlier step of it had effects: its effects
+    /// can't be told from those of other events, so the transaction is aborted.
+    Discard,
     /// The member was expelled: nothing may be committed any more.
     LoseAll,
 }
@@ -414,6 +417,7 @@ impl Pool {
             Event::Suspend { partition } => drop(self.suspended.insert(partition)),
             Event::Resume { partition } => drop(self.suspended.remove(&partition)),
             Event::Close { partition } => self.close(now, partition),
+            Event::Discard => self.discard(now),
             Event::LoseAll => self.lose_all(now),
         }
     }
@@ -506,6 +510,12 @@ impl Pool {
         let known = self.partitions.get(&partition);
         let events_max = self.in_flight_events_max;
         known.map_or(Window::Wide, |known| known.progress.window(events_max, bytes_max))
+    }
+
+    /// Returns true if the slot's producer works for a transaction that may still be committed.
+    pub fn may_commit(&self, slot: usize) -> bool {
+        let may = |txn: &Transaction| txn.slot == slot && txn.state != TxnState::Aborting;
+        self.txns.iter().any(may)
     }
 
     /// The transaction that the slot's producer works for.

@@ -10,7 +10,8 @@ pub type Result<T, E = HandlerError> = std::result::Result<T, E>;
 pub enum Severity {
     /// Stop, and leave the group: other members take the partitions over at once.
     Fail,
-    /// Exit at once, without leaving: the partitions wait for the session timeout.
+    /// End the process at once, without leaving the group: the partitions wait for the session
+    /// timeout.
     Fatal,
 }
 
@@ -47,12 +48,16 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
-    /// A failure that stops the application in good order.
+    /// A failure that goes to the source's error policy
+    /// ([`SourceBuilder::on_handler_error`](crate::SourceBuilder::on_handler_error)); by default it
+    /// stops the application in good order.
     pub fn fail(reason: impl FailureReason) -> Self {
         Self { severity: Severity::Fail, source: reason.into_error() }
     }
 
-    /// A failure after which nothing may run on: the process exits without leaving the group.
+    /// A failure after which nothing may run on: the process exits with
+    /// [`FATAL_EXIT_CODE`](crate::FATAL_EXIT_CODE), without leaving the group. No error policy is
+    /// asked. [`SourceBuilder::on_fatal`](crate::SourceBuilder::on_fatal) replaces the exit.
     pub fn fatal(reason: impl FailureReason) -> Self {
         Self { severity: Severity::Fatal, source: reason.into_error() }
     }
@@ -60,6 +65,11 @@ impl HandlerError {
     /// What it means for the application.
     pub const fn severity(&self) -> Severity {
         self.severity
+    }
+
+    /// Returns the error that the handler ran into.
+    pub fn get_ref(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        &*self.source
     }
 
     /// The error that the handler ran into.

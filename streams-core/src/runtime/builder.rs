@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::callbacks::Callbacks;
 use super::control::{CHECK_MAX, CHECK_MIN, Growth};
+use super::error_policy::ErrorPolicies;
 use super::instance::InstanceName;
 use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
 use super::policy::{
-    ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUndecodable, OnUnreadable,
-    StartFrom,
+    ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUnreadable, StartFrom,
 };
 use super::shared::{IntoShared, NothingMissing};
 use super::slot::MakeProducer;
@@ -64,7 +64,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) eos: EosConfig,
     pub(super) in_flight_events_max: usize,
     pub(super) workers: usize,
-    pub(super) on_undecodable: OnUndecodable,
+    pub(crate) errors: ErrorPolicies,
     pub(super) on_unreadable: OnUnreadable,
     pub(crate) start_from: StartFrom,
     pub(super) create_topics: CreateTopics,
@@ -102,7 +102,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             eos: EosConfig::default(),
             in_flight_events_max: IN_FLIGHT_EVENTS_MAX,
             workers: 1,
-            on_undecodable: OnUndecodable::default(),
+            errors: ErrorPolicies::default(),
             on_unreadable: OnUnreadable::default(),
             start_from: StartFrom::default(),
             create_topics: CreateTopics::default(),
@@ -148,7 +148,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             eos: self.eos,
             in_flight_events_max: self.in_flight_events_max,
             workers: self.workers,
-            on_undecodable: self.on_undecodable,
+            errors: self.errors,
             on_unreadable: self.on_unreadable,
             start_from: self.start_from,
             create_topics: self.create_topics,
@@ -462,13 +462,6 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// What to do with a record that can't be decoded, or whose type has no handler.
-    #[must_use]
-    pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
-        self.on_undecodable = policy;
-        self
-    }
-
     /// What to do with a batch of records that can't be read; by default the source stops.
     #[must_use]
     pub const fn on_unreadable_batch(mut self, policy: OnUnreadable) -> Self {
@@ -587,6 +580,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             return Err(ConfigError::Invalid { name: "instance", value, hint });
         }
         self.endpoint = Some(Endpoint::of(&self.cluster)?);
+        self.errors.check(&self.topic, &self.changelog_name())?;
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         let (events, most) = (self.in_flight_events_max, IN_FLIGHT_EVENTS_LIMIT);
         ConfigError::check("in_flight_events_max", events, 1..=most)?;
@@ -673,7 +667,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog_tag: None,
             offsets_missing: self.offsets_missing,
             changelog_missing: self.changelog_missing,
-            on_undecodable: self.on_undecodable.clone(),
+            errors: self.errors.clone(),
+            dead_letter_topics: self.output_names().map(str::to_owned).collect(),
             on_unreadable: self.on_unreadable,
             interjections: self.interjections.clone(),
             shared: self.shared_by_all(),

@@ -20,6 +20,7 @@ use self::hold::Hold;
 use self::take_over::Attempt;
 use super::copies::Copies;
 use super::error::SourceError;
+use super::error_policy::OnFatal;
 use super::mailbox::Mailbox;
 use super::outage::Retry;
 use super::prepare::{PrepareSettings, changelog_ends};
@@ -198,6 +199,7 @@ pub(crate) struct Control {
     /// The last generation.
     generation: i32,
     leave_timeout: Duration,
+    on_fatal: Option<OnFatal>,
     round: u64,
     running: BTreeSet<usize>,
     watch: Watch,
@@ -252,12 +254,18 @@ impl Control {
             suspended: BTreeSet::new(),
             generation: -1,
             leave_timeout,
+            on_fatal: None,
             round: 0,
             phase: Phase::Running,
             has_worked: false,
             stop_by: None,
             failure: None,
         }
+    }
+
+    /// Calls this function where the process would exit.
+    pub(crate) fn on_fatal(self, on_fatal: Option<OnFatal>) -> Self {
+        Self { on_fatal, ..self }
     }
 
     /// Runs until the source has ended.
@@ -492,6 +500,7 @@ impl Control {
             FromWorker::Confirm { worker, question } => self.confirm(worker, question),
             FromWorker::BatchSkipped => self.state.batch_skipped(),
             FromWorker::Failed(error) => self.fail(error),
+            FromWorker::Fatal(error) => self.fail_fatally(error),
             FromWorker::Ended(worker) => {
                 self.running.remove(&worker);
                 self.held(worker, self.hold.number, &[]);

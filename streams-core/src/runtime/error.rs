@@ -81,7 +81,7 @@ pub enum SourceError {
     /// A record's bytes are not its payload.
     #[error(
         "{at} can't be decoded: {source}; fix its producer, or let the application skip such \
-         records or send them to a dead-letter topic (`on_undecodable`)"
+         records or send them to a dead-letter topic (`on_decode_error`)"
     )]
     Undecodable {
         /// The event.
@@ -92,11 +92,25 @@ pub enum SourceError {
     /// A record's type has no handler.
     #[error(
         "{at} has no handler: add one, or a `#[default_handler]`, or let the application skip such \
-         records or send them to a dead-letter topic (`on_undecodable`)"
+         records or send them to a dead-letter topic (`on_decode_error`)"
     )]
     Unrouted {
         /// The event.
         at: EventPlace,
+    },
+    /// An error policy sends a dead letter to a topic that the source's settings do not name.
+    #[error(
+        "the error policy of {at} sends its dead letter to topic `{topic}`, which the source does \
+         not know: name it with `.output(\"{topic}\")`, so that the source finds or creates it at \
+         its start; the event failed because {reason}"
+    )]
+    DeadLetterTopic {
+        /// The event.
+        at: EventPlace,
+        /// The topic.
+        topic: String,
+        /// Why the event failed.
+        reason: String,
     },
     /// A change of the store can't be logged.
     #[error(

@@ -8,7 +8,11 @@ mod builder;
 mod callbacks;
 mod control;
 mod copies;
+pub mod dead_letter;
 mod error;
+mod error_policy;
+mod error_settings;
+pub(crate) mod failure;
 mod history;
 mod instance;
 mod job_settings;
@@ -31,6 +35,10 @@ pub(crate) mod worker;
 
 pub use self::builder::SourceBuilder;
 pub use self::error::{CodePlace, EventPlace, SourceError, UserCode};
+pub use self::error_policy::{
+    Backoff, ErrorContext, ErrorPolicy, ErrorResponse, FATAL_EXIT_CODE, RetryOrder, RetryPolicy,
+    TransactionErrorContext, TransactionResponse,
+};
 pub(crate) use self::history::CommittedWith;
 pub use self::policy::{
     ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUndecodable, OnUnreadable,

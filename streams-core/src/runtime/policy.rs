@@ -1,6 +1,9 @@
 //! What the user decides about records, offsets and topics that are not as expected.
 
-/// What to do with a record that can't be decoded, or whose type has no handler.
+use super::error_policy::ErrorPolicy;
+
+/// What to do with a record that can't be decoded, or whose type has no handler: a short form of
+/// [`ErrorPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUndecodable {
@@ -9,9 +12,19 @@ pub enum OnUndecodable {
     Fail,
     /// Leave the record out, with a warning.
     Skip,
-    /// Send the record to this topic, as it is, in the transaction that commits its offset; the
-    /// headers `__source__` and `__error__` say where it came from and why.
+    /// Send the record to this topic, in the transaction that commits its offset; the headers of
+    /// [`dead_letter`](crate::dead_letter) say where it came from and why.
     DeadLetter(String),
+}
+
+impl From<OnUndecodable> for ErrorPolicy {
+    fn from(policy: OnUndecodable) -> Self {
+        match policy {
+            OnUndecodable::Fail => Self::fail(),
+            OnUndecodable::Skip => Self::skip(),
+            OnUndecodable::DeadLetter(topic) => Self::dead_letter(topic),
+        }
+    }
 }
 
 /// What to do with a batch of records of the source topic that can't be read: corrupt, or

@@ -78,13 +78,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                             at_start.store(partitions, Ordering::Relaxed);
                             let threads = start_workers::<A>(workers, topics)?;
                             let _ = ready.send(Ok(partitions));
-                            let control = Control::new(
-                                &settings.prepare_settings(coordinator, topics),
-                                settings.timeouts(),
-                                handles,
-                                shared,
-                            )
-                            .watching(settings.growth);
+                            let control = settings.control(coordinator, topics, handles, shared);
                             let group = settings.group_of(partitions);
                             let end = control.run(&group, from_workers, commands).await;
                             join(threads, &end.abandoned);
@@ -153,6 +147,19 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     fn group_of(&self, partitions: i32) -> GroupConfig {
         let partitions = [(self.topic.clone(), partitions)].into();
         GroupConfig { partitions, ..self.group.clone() }
+    }
+
+    fn control(
+        &self,
+        coordinator: CoordinatorWatch,
+        topics: Topics,
+        workers: Vec<WorkerHandle>,
+        state: SharedState,
+    ) -> Control {
+        let prepare = self.prepare_settings(coordinator, topics);
+        Control::new(&prepare, self.timeouts(), workers, state)
+            .watching(self.growth)
+            .on_fatal(self.errors.on_fatal.clone())
     }
 
     const fn timeouts(&self) -> Timeouts {

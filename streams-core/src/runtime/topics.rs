@@ -1,12 +1,13 @@
 //! The topics of a source: checked if they exist, created if they are missing.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::builder::SourceBuilder;
 use super::error::SourceError;
 use super::history::{ChangelogTag, CommittedWith};
 use super::outage::Retry;
-use super::policy::{ChangelogMissing, CreateTopics, NewPartitions, OnUndecodable};
+use super::policy::{ChangelogMissing, CreateTopics, NewPartitions};
 use super::problem::{TopicProblem, TopicRole};
 use crate::client::wire::{Admin, ClientError, NewTopic, TopicDescription};
 use crate::eos::is_ours;
@@ -119,16 +120,11 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
         Ok(Topics { partitions, changelog })
     }
 
-    /// The topics that handlers forward to. A source that may create topics creates no dead-letter
-    /// topic: nobody has said how long it keeps its records.
-    fn output_names(&self) -> impl Iterator<Item = &str> {
-        let dead_letters = match &self.on_undecodable {
-            OnUndecodable::DeadLetter(topic) if self.create_topics == CreateTopics::Never => {
-                Some(topic.as_str())
-            }
-            _ => None,
-        };
-        self.outputs.iter().map(String::as_str).chain(dead_letters)
+    /// The topics that handlers forward to, and those of dead letters, each once.
+    pub(super) fn output_names(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.outputs.iter().map(String::as_str);
+        let names: BTreeSet<&str> = outputs.chain(self.errors.dead_letter_topics()).collect();
+        names.into_iter()
     }
 
     fn configured(&self, source: TopicDescription) -> Option<TopicProblem> {

@@ -13,16 +13,19 @@
 //! that is whole becomes a copy, which follows from where the next owner begins to write.
 //!
 //! The fetch is paused while too many events are held back by an incomplete one, and goes on when
-//! half of them are done. A [`Hold`](crate::handler::Hold) keeps a task from taking events, too,
-//! and so does a bound of durable jobs that is reached.
+//! half of them are done; and while the partition waits for an event that failed (`retry.rs`). A
+//! [`Hold`](crate::handler::Hold) keeps a task from taking events, too, and so does a bound of
+//! durable jobs that is reached.
 
 mod restore;
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Instant, SystemTime};
 
 pub use self::restore::{Moment, Restore, RestoreProgress, WARM_LAG_MAX, WarmCopy};
+pub use self::retry::{Retries, Turn, Verdict};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
 use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
 use crate::jobs::durable::{DurableJobs, TaskJobs};
@@ -174,6 +177,8 @@ pub struct Task<S: StateStore> {
     pub start: Snapshot,
     /// Fetched while it takes no more.
     pub backlog: VecDeque<Record>,
+    /// Events that failed, and events that wait behind them.
+    pub retries: Retries,
     /// Incomplete events, by the number of their first step.
     waiting: BTreeMap<EventSeq, Waiting>,
     /// How many of them are interjections.
@@ -217,6 +222,7 @@ impl<S: StateStore> Task<S> {
             opening: Opening::default(),
             start,
             backlog: VecDeque::new(),
+            retries: Retries::default(),
             waiting: BTreeMap::new(),
             incomplete_interjections: 0,
             incomplete_runs: BTreeSet::new(),
@@ -241,10 +247,15 @@ impl<S: StateStore> Task<S> {
         matches!(self.state, TaskState::Active) && !self.suspended
     }
 
+    /// Whether it begins the events of records: no event's hold lives.
+    pub fn begins_events(&self) -> bool {
+        self.begins() && !self.context.is_held()
+    }
+
     /// Whether it takes another event.
     pub fn takes_more(&self, window: Window) -> bool {
         let is_full = window == Window::Full || self.has_too_many_jobs();
-        self.begins() && !is_full && !self.context.is_held()
+        self.begins_events() && !is_full && !self.retries.blocks_partition()
     }
 
     /// Returns true if durable jobs have to end before the task takes another record.
@@ -264,8 +275,13 @@ impl<S: StateStore> Task<S> {
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
         let waits = waits || (is_held && self.backlog.len() >= HELD_RECORDS_MAX);
         let is_full = window == Window::Full || self.has_too_many_jobs();
-        let pause = !self.backlog.is_empty() && (is_full || waits);
-        let resume = self.backlog.is_empty() && window == Window::Wide && !is_held && !is_full;
+        let is_blocked = self.retries.blocks_partition();
+        let pause = is_blocked || !self.backlog.is_empty() && (is_full || waits);
+        let resume = !is_blocked
+            && self.backlog.is_empty()
+            && window == Window::Wide
+            && !is_held
+            && !is_full;
         match self.paused {
             false if pause => self.paused = true,
             true if resume => self.paused = false,
@@ -374,6 +390,7 @@ impl<S: StateStore> Task<S> {
             self.opening = Opening::Due;
         }
         self.backlog.clear();
+        self.retries.rewind();
         self.waiting.clear();
         self.incomplete_interjections = 0;
         self.incomplete_runs.clear();
@@ -404,6 +421,7 @@ mod store_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::RetryOrder;
 
     struct Nobody;
 
@@ -411,11 +429,30 @@ mod tests {
         fn complete(&self, _: crate::handler::Completion<crate::NoStore>) {}
     }
 
+    fn task(partition: &TopicPartition) -> Task<crate::NoStore> {
+        let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
+        Task::new(PartitionId(0), context, None, Snapshot::at(0), None)
+    }
+
+    #[test]
+    fn the_fetch_is_paused_while_the_partition_waits_for_a_retry() {
+        let (partition, now) = (TopicPartition::new("t", 0), Instant::now());
+        let (mut task, record) = (task(&partition), Record::new(partition, 7));
+        let (after, order) = (std::time::Duration::from_secs(1), RetryOrder::Partition);
+        task.retries.retry(now, record.clone(), after, order);
+        assert!(!task.takes_more(Window::Wide), "a record that is fetched already waits too");
+        assert_eq!(task.flow(Window::Wide), Some(true));
+        assert_eq!(task.flow(Window::Wide), None, "once");
+        assert!(task.retries.take(now + after).is_some());
+        task.retries.ended(now, &record);
+        assert!(task.takes_more(Window::Wide));
+        assert_eq!(task.flow(Window::Wide), Some(false));
+    }
+
     #[test]
     fn the_fetch_is_paused_while_too_many_wait_and_goes_on_at_half() {
         let partition = TopicPartition::new("t", 0);
-        let context = EventContext::new(partition.clone(), "c".into(), std::sync::Arc::new(Nobody));
-        let mut task = Task::new(PartitionId(0), context, None, Snapshot::at(0), None);
+        let mut task = task(&partition);
         assert!(task.takes_more(Window::Narrow));
         assert!(!task.takes_more(Window::Full));
         assert_eq!(task.flow(Window::Full), None, "nothing was fetched in vain");

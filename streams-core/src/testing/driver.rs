@@ -103,6 +103,7 @@ pub struct TestDriver<A: EventSource> {
     held: Option<VecDeque<ToWorker<A::Store, MemoryProducer>>>,
     pub(super) jobs: StepRunner,
     failure: Option<SourceError>,
+    has_exited: bool,
     /// Where the records of the last `when` begin, and the topics of them that were looked at.
     pub(super) mark: u64,
     pub(super) seen: Vec<String>,
@@ -161,6 +162,7 @@ impl<A: EventSource> TestDriver<A> {
             held: None,
             jobs,
             failure: None,
+            has_exited: false,
             mark: 0,
             seen: vec![],
         };
@@ -442,7 +444,7 @@ impl<A: EventSource> TestDriver<A> {
     /// If it can't start.
     #[track_caller]
     pub fn crash(&mut self) -> &mut Self {
-        self.failure = None;
+        (self.failure, self.has_exited) = (None, false);
         self.held = self.held.take().map(|_| VecDeque::new());
         self.jobs.clear();
         // Each process tags its commits by a seed of its own: a tag that comes again at the same
@@ -550,6 +552,12 @@ impl<A: EventSource> TestDriver<A> {
         self.failure.as_ref()
     }
 
+    /// Returns true if the process would have exited, after
+    /// [`ErrorResponse::FatallyExit`](crate::ErrorResponse::FatallyExit), for example.
+    pub const fn has_exited(&self) -> bool {
+        self.has_exited
+    }
+
     #[track_caller]
     pub(super) fn assert_runs(&self) {
         if let Some(error) = &self.failure {
@@ -651,10 +659,15 @@ impl<A: EventSource> TestDriver<A> {
                 false => self.instance.mailbox.send(ToWorker::Confirmed(question)),
             },
             FromWorker::Failed(error) => {
-                let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
                 self.failure.get_or_insert(error);
-                let stop = if fatal { ToWorker::StopNow } else { ToWorker::Stop };
-                self.instance.mailbox.send(stop);
+                self.instance.mailbox.send(ToWorker::Stop);
+            }
+            FromWorker::Fatal(error) => {
+                if let Some(call) = &self.builder.errors.on_fatal {
+                    call(&error);
+                }
+                (self.failure, self.has_exited) = (Some(error), true);
+                self.instance.mailbox.send(ToWorker::StopNow);
             }
             FromWorker::Active(_)
             | FromWorker::Drained(_)

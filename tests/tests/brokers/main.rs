@@ -14,6 +14,7 @@ mod leave;
 mod migration;
 mod observed;
 mod outlived;
+mod poison;
 mod running_totals;
 
 use std::sync::Arc;
@@ -57,6 +58,11 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("s3_each_codec_of_kafka_is_read_and_written", Needs::Nothing, codecs::each),
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("c1_a_transaction_that_the_broker_times_out_is_replayed", Needs::Nothing, outlived::replayed),
+    ("a_poison_event_that_is_retried_holds_up_its_key", Needs::Nothing, poison::retried_by_key),
+    ("a_poison_event_stops_the_source", Needs::Nothing, poison::stopped),
+    ("a_poison_event_holds_up_its_partition", Needs::Nothing, poison::retried_by_partition),
+    ("a_poison_event_is_sent_away", Needs::Nothing, poison::sent_away),
+    ("a_poison_event_is_skipped", Needs::Nothing, poison::skipped),
     ("an_error_at_each_step_of_a_transaction", Needs::Faults, faults::each_step),
     ("a_global_table_has_the_last_value_of_each_key", Needs::Nothing, globals::compacted),
     ("a_global_table_shows_committed_records_alone", Needs::Nothing, globals::transactions),

@@ -108,6 +108,13 @@ impl Pool {
         self.abort_from(now, self.txns.len() - 1, Renew::Nothing, None);
     }
 
+    /// Aborts the last transaction, which is pinned by the event that failed.
+    pub(super) fn discard(&mut self, now: Instant) {
+        if self.mode == Mode::Running && !self.txns.is_empty() {
+            self.abort_pinned(now);
+        }
+    }
+
     /// Aborts a pinned transaction that the broker aborts too, now or soon: nobody else looks at
     /// it before its completer comes.
     pub(super) fn expire_pinned(&mut self, now: Instant) {

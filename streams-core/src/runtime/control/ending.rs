@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Control, Phase, STOP_TIMEOUT, Word};
 use crate::group::GroupCommand;
 use crate::runtime::error::SourceError;
+use crate::runtime::error_policy::exit;
 use crate::runtime::running::{SourceState, UserCommand};
 
 /// How long workers may take to end at once, and the member to leave then.
@@ -49,15 +50,20 @@ impl Control {
         if self.failure.is_some() {
             return;
         }
-        // After a fatal error the workers finish nothing, and the member sends no LeaveGroup: the
-        // coordinator expels it when its session ends.
-        let fatal = matches!(error, SourceError::Handler { fatal: true, .. });
         self.failure = Some(error);
         self.stop();
-        if fatal {
-            self.leaves = false;
-            self.cut_short();
+    }
+
+    /// Nothing may run on: the process exits, unless the application has replaced the exit. Then
+    /// nothing is finished, and the member does not leave: the group finds out.
+    pub(super) fn fail_fatally(&mut self, error: SourceError) {
+        match &self.on_fatal {
+            Some(call) => call(&error),
+            None => exit(&error),
         }
+        self.fail(error);
+        self.leaves = false;
+        self.cut_short();
     }
 
     /// Looks for workers that have not returned from the application's code for too long.

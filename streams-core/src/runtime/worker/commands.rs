@@ -41,9 +41,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
             Command::Settled { partitions, figures, .. } => {
                 self.measure_commit(now, &partitions, &figures);
+                self.txn_failures = 0;
                 for (id, last) in partitions {
                     self.settled(id, last);
                     self.forget_outlived(id);
+                    self.forget_failures(id);
                     self.opened(id, last);
                 }
             }

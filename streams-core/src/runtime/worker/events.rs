@@ -11,7 +11,7 @@ use crate::handler::{Completion, EventSource, IntoOutcome, Outcome};
 use crate::record::Record;
 use crate::runtime::OnUnreadable;
 use crate::runtime::error::SourceError;
-use crate::task::TaskState;
+use crate::task::{Task, TaskState, Turn};
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Processes events until there are none, or no transaction takes them, or it is time to look
@@ -22,6 +22,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return false;
         }
         self.run_waiting(now, clock);
+        self.run_retries(now);
         let more_jobs = self.run_finalizers(now);
         self.run_interjections(now, clock);
         self.commit_schedules(now);
@@ -117,7 +118,34 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         if self.pool.deliver(task.id, record.offset()) != Delivery::Run {
             return;
         }
-        self.run_event(now, slot, number, Step::handler(record), |ctx, shared, input| {
+        match task.retries.admit(now, &record) {
+            Turn::Run => self.run_handler(now, slot, number, record),
+            Turn::Wait => {}
+            Turn::Decided(verdict) => self.apply(now, slot, number, record, verdict),
+        }
+    }
+
+    /// Runs the events that failed and are due, and the events that waited behind them.
+    fn run_retries(&mut self, now: Instant) {
+        let is_ready =
+            |task: &&mut Task<A::Store>| task.begins_events() && task.retries.is_ready(now);
+        while !self.failed && self.tasks.values_mut().any(|task| is_ready(&task)) {
+            let Offer::Join { slot, .. } = self.offer_event(now) else {
+                self.full = true;
+                return;
+            };
+            let Some(task) = self.tasks.values_mut().find(is_ready) else {
+                return;
+            };
+            let number = task.topic_partition().partition();
+            if let Some(record) = task.retries.take(now) {
+                self.run_handler(now, slot, number, record);
+            }
+        }
+    }
+
+    fn run_handler(&mut self, now: Instant, slot: usize, partition: i32, record: Record) {
+        self.run_event(now, slot, partition, Step::handler(record), |ctx, shared, input| {
             input.record().map_or(Outcome::Unrouted, |record| A::dispatch(ctx, shared, record))
         });
     }

@@ -59,6 +59,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         } else {
             tracing::warn!(worker, ?disposition, %error, "transaction step failed");
         }
+        self.ask_about_transaction(slot, &error);
         self.last_error = Some(error);
         if disposition == Disposition::RecoverAll {
             self.offsets_patience.hung();

@@ -246,6 +246,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 // No completion has an effect any more: work for its events is in vain.
                 task.context.end_incarnation();
                 task.backlog.clear();
+                task.retries.clear();
                 task.interjections.clear();
                 self.fetcher.unassign(partition);
                 self.pool.handle(now, Event::Close { partition: id });

@@ -4,6 +4,7 @@
 //! come again; it reads no clock of its own and never waits. `driver` is the thread around it.
 
 mod advance;
+mod answers;
 mod closer;
 mod commands;
 #[cfg(test)]
@@ -28,13 +29,15 @@ mod pinned;
 mod planted_tests;
 mod restore;
 #[cfg(test)]
+mod retry_tests;
+#[cfg(test)]
 mod stall_tests;
 mod step;
 #[cfg(test)]
 mod suspended_tests;
 mod warm;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,8 +48,10 @@ use self::fence::Fence;
 use self::inbox::CompletionMailbox;
 pub(crate) use self::jobs::JobDone;
 use self::pinned::Outlived;
+use super::OnUnreadable;
 use super::callbacks::{Call, Callbacks};
 use super::error::{SourceError, UserCode};
+use super::error_policy::ErrorPolicies;
 use super::history::{ChangelogTag, CommittedWith};
 use super::mailbox::Mailbox;
 use super::policy::{ChangelogMissing, OffsetsMissing};
@@ -54,7 +59,6 @@ use super::pulse::{Pulse, PulseWriter};
 use super::slot::{MakeProducer, OffsetsPatience, Slot, SlotReply};
 use super::store_factory::StoreFactory;
 use super::tombstones::{DELETE_RETENTION, copy_age_max};
-use super::{OnUndecodable, OnUnreadable};
 use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
@@ -164,6 +168,8 @@ pub(crate) enum FromWorker {
     BatchSkipped,
     /// The worker can't go on; what has begun is still committed.
     Failed(SourceError),
+    /// Nothing may run on: the process is to exit.
+    Fatal(SourceError),
     /// The worker has ended.
     Ended(usize),
 }
@@ -182,7 +188,9 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) changelog_tag: Option<ChangelogTag>,
     pub(crate) offsets_missing: OffsetsMissing,
     pub(crate) changelog_missing: ChangelogMissing,
-    pub(crate) on_undecodable: OnUndecodable,
+    pub(crate) errors: ErrorPolicies,
+    /// The topics that dead letters may go to.
+    pub(crate) dead_letter_topics: BTreeSet<String>,
     pub(crate) on_unreadable: OnUnreadable,
     /// The labels of the worker's figures.
     pub(crate) labels: SourceLabels,
@@ -231,6 +239,8 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     /// Completions and interjections that wait for a transaction.
     waiting: VecDeque<Waiting<A::Store>>,
     last_error: Option<TxnError>,
+    /// The failed steps of transactions since the last commit.
+    txn_failures: u32,
     fence: Fence,
     outlived: Outlived,
     offsets_patience: OffsetsPatience,
@@ -317,6 +327,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             next_assignment: 0,
             waiting: VecDeque::new(),
             last_error: None,
+            txn_failures: 0,
             fence: Fence::default(),
             outlived: Outlived::new(),
             offsets_patience: OffsetsPatience::default(),
@@ -406,8 +417,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// When a timer is due.
     fn due(&self) -> Option<Instant> {
         let interjections = self.tasks.values().flat_map(Task::due).map(|(_, at)| at);
-        let interjections = interjections.filter(|_| !self.full && !self.failed);
-        interjections.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
+        let begin = self.tasks.values().filter(|task| task.begins_events());
+        let retries = begin.filter_map(|task| task.retries.next_due());
+        let events = interjections.chain(retries).filter(|_| !self.full && !self.failed);
+        events.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }
 
     /// This step's time by both clocks.
@@ -431,6 +444,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             tracing::error!(worker = self.parts.index, %error, "the source stops");
             (self.parts.report)(FromWorker::Failed(error));
         }
+    }
+
+    /// A failure after which nothing may run on.
+    fn fail_fatally(&mut self, error: SourceError) {
+        self.failed = true;
+        (self.parts.report)(FromWorker::Fatal(error));
     }
 
     /// Calls the application back. A panic there fails the source, as a handler's does.

@@ -1,13 +1,14 @@
 //! Two members of one group, the workers of both under virtual time: a zombie, and a hand-over.
 //! Nothing is doubled; and each bug that would let it happen is caught.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
+use crate::ErrorPolicy;
 use crate::eos::Snapshot;
 use crate::group::Generation;
 use crate::handler::{Completer, HandlerClock};
@@ -27,9 +28,12 @@ pub(super) enum Added {
     Add(u64),
     /// Stays incomplete: a test takes its completer from [`PARKED`].
     Park(u64),
+    /// Fails as often as [`STUMBLES`] says, and is counted then.
+    Stumble(u64),
 }
 
 thread_local! {
+    pub(super) static STUMBLES: Cell<u32> = const { Cell::new(0) };
     /// The completers of parked events, in their order. Handlers run in the thread of the test.
     pub(super) static PARKED: RefCell<Vec<Completer<Counts>>> = const { RefCell::new(vec![]) };
 }
@@ -59,6 +63,18 @@ pub(super) mod counter {
     fn park(ctx: &mut EventContext<Counts>, _: u64) -> Result<ExecutionState> {
         PARKED.with_borrow_mut(|parked| parked.push(ctx.completer()));
         Ok(Incomplete)
+    }
+
+    #[event_handler("Stumble")]
+    fn stumble(ctx: &mut EventContext<Counts>, _: u64) -> Result<ExecutionState> {
+        let counted = count(ctx);
+        match STUMBLES.get().checked_sub(1) {
+            Some(left) => {
+                STUMBLES.set(left);
+                ctx.fail("it stumbles")
+            }
+            None => counted,
+        }
     }
 }
 
@@ -103,6 +119,8 @@ pub(super) struct World {
     pub(super) at: TopicPartition,
     /// The callbacks that were called, of all members.
     pub(super) called: Arc<Mutex<Vec<&'static str>>>,
+    /// What happens if a handler fails.
+    pub(super) policy: ErrorPolicy,
 }
 
 impl World {
@@ -117,7 +135,7 @@ impl World {
         }
         let (clock, at) =
             (Still(Instant::now(), SystemTime::UNIX_EPOCH), TopicPartition::new(TOPIC, 0));
-        Self { cluster, clock, at, called: Arc::default() }
+        Self { cluster, clock, at, called: Arc::default(), policy: ErrorPolicy::fail() }
     }
 
     pub(super) fn member(&self, name: &'static str) -> Member {
@@ -131,7 +149,8 @@ impl World {
         set: impl FnOnce(SourceBuilder<counter::Source>) -> SourceBuilder<counter::Source>,
     ) -> Member {
         let builder = counter::Source::builder().bootstrap("memory:1").group("g").topic(TOPIC);
-        let builder = set(builder.changelog(CHANGELOG)).check().expect("settings");
+        let builder = builder.changelog(CHANGELOG).on_handler_error(self.policy.clone());
+        let builder = set(builder).check().expect("settings");
         let call = |name| {
             let called = Arc::clone(&self.called);
             move |_: &TopicPartition| called.lock().expect("no panic").push(name)
@@ -237,6 +256,10 @@ impl World {
 
     pub(super) fn send_keyed(&self, key: &str) {
         self.send_event(key, &Added::Add(1));
+    }
+
+    pub(super) fn stumble(&self) {
+        self.send_event("n", &Added::Stumble(1));
     }
 
     pub(super) fn park(&self) {

@@ -12,25 +12,16 @@ use tracing::Span;
 use super::Worker;
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::EventEnd;
-use crate::handler::{EventContext, EventSource, Outcome, Severity};
-use crate::record::{OutputMark, ProducerRecord, Record, TopicPartition};
-use crate::runtime::OnUndecodable;
-use crate::runtime::error::{CodePlace, EventPlace, SourceError, UserCode};
+use crate::handler::{EventContext, EventSource, Outcome};
+use crate::record::{OutputMark, Record, TopicPartition};
+use crate::runtime::error::{EventPlace, UserCode};
+use crate::runtime::failure::{EventFailure, PanicText};
 use crate::runtime::pulse::panic_text;
 use crate::store::{EventSeq, StateStore};
 use crate::task::{Input, Task, Waiting};
 
 /// What a handler's panic was called with.
 type Panic = Box<dyn Any + Send>;
-
-/// Why an event fails that nobody could complete.
-const WITHOUT_COMPLETER: &str = "it returned `Incomplete` without a live completer, so nobody \
-    could complete the event: take a new one with `ctx.completer()` in the handler or the \
-    finalizer that returns `Incomplete`, or return `Complete`";
-
-/// Headers of a dead letter: where it came from, and why.
-const DEAD_LETTER_SOURCE: &str = "__source__";
-const DEAD_LETTER_ERROR: &str = "__error__";
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Runs a step of an event in the slot's transaction: every handler, finalizer and interjection
@@ -51,7 +42,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             None => task.context.begin(record),
             Some(earlier) => task.context.begin_step(record, earlier.event),
         }
-        let span = step.span(task.topic_partition());
+        let attempt = step.offset().map(|offset| task.retries.attempt(offset));
+        let span = step.span(task.topic_partition(), attempt);
         let entered = span.enter();
         let mark = task.context.mark();
         self.pulse.enter(step.code, task.topic_partition(), step.offset(), step.name());
@@ -59,34 +51,36 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let call = || run(&mut task.context, shared, &step.input);
         let outcome = catch_unwind(AssertUnwindSafe(call));
         let completers = step.earlier.as_ref().map_or(0, |earlier| earlier.completers);
-        let ended = settle(task, mark, outcome, completers, |task| step.place(task));
+        let ended = settle(task, mark, outcome, completers);
         self.pulse.leave();
         drop(entered);
         self.slots[slot].follows(self.pool.txn_of(slot), &span);
-        let ended = match (ended, step.input.record()) {
-            (Err(error), Some(record)) => tolerate(task, record, error, &self.parts.on_undecodable),
-            (ended, _) => ended,
-        };
         match ended {
             Ok(ended) => {
-                let (event, records) = (task.context.event(), task.context.outputs_mut().len());
-                self.end_step(now, slot, partition, step, ended);
-                Some(Ran { event, records, ended })
+                if let Input::Scheduled { which, .. } = step.input {
+                    task.retries.run_ended(which);
+                }
+                self.end_step(now, slot, partition, step, ended)
             }
-            Err(error) => {
-                self.fail(error);
-                None
-            }
+            Err(failed) => self.answer_failure(now, slot, partition, step, failed),
         }
     }
 
     /// Ends a step of an event: the transaction takes its effects, and an incomplete event is kept
     /// for its completers.
-    fn end_step(&mut self, now: Instant, slot: usize, partition: i32, step: Step, ended: Ended) {
-        let Some(task) = self.tasks.get_mut(&partition) else {
-            return;
-        };
+    pub(super) fn end_step(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        partition: i32,
+        step: Step,
+        ended: Ended,
+    ) -> Option<Ran> {
+        let task = self.tasks.get_mut(&partition)?;
         let (id, last) = (task.id, task.context.event());
+        if let Some(record) = step.input.record().filter(|_| !task.retries.is_idle()) {
+            task.retries.ended(now, record);
+        }
         let (offset, input) = (step.offset(), step.input);
         let event = step.earlier.as_ref().map_or(last, |earlier| earlier.event);
         let pinned = step.earlier.is_some_and(|earlier| earlier.pinned);
@@ -109,6 +103,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             }
         }
         self.take_outputs(now, slot, partition);
+        Some(Ran { event: last, records, ended })
     }
 }
 
@@ -117,9 +112,11 @@ pub(super) struct Step {
     code: UserCode,
     /// The name of what is no record.
     name: Cow<'static, str>,
-    input: Input,
+    pub(super) input: Input,
     /// What the event has done before; `None` for its first step.
     earlier: Option<EarlierSteps>,
+    /// Whether a policy may leave it out.
+    is_optional: bool,
 }
 
 /// What the earlier steps of an event have left.
@@ -137,19 +134,20 @@ impl Step {
     pub(super) const fn handler(record: Record) -> Self {
         let name = Cow::Borrowed("");
         let input = Input::Record(record);
-        Self { code: UserCode::Handler, name, input, earlier: None }
+        Self { code: UserCode::Handler, name, input, earlier: None, is_optional: true }
     }
 
     /// An interjection of this name.
     pub(super) const fn interjection(name: &'static str, input: Input) -> Self {
         let name = Cow::Borrowed(name);
-        Self { code: UserCode::Interjection, name, input, earlier: None }
+        Self { code: UserCode::Interjection, name, input, earlier: None, is_optional: true }
     }
 
     /// The finalizer of a durable job of this type.
     pub(super) fn finalizer(job_type: &str) -> Self {
         let name = Cow::Owned(format!("finalizer of job `{job_type}`"));
-        Self { code: UserCode::Interjection, name, input: Input::Once, earlier: None }
+        let (code, input) = (UserCode::Interjection, Input::Once);
+        Self { code, name, input, earlier: None, is_optional: false }
     }
 
     /// What completes the incomplete event that began as `event`.
@@ -158,11 +156,23 @@ impl Step {
         // This one has completed.
         let completers = completers.saturating_sub(1);
         let earlier = Some(EarlierSteps { event, pinned, completers });
-        Self { code: UserCode::Completion, name: Cow::Borrowed("completer"), input, earlier }
+        let (code, name) = (UserCode::Completion, Cow::Borrowed("completer"));
+        Self { code, name, input, earlier, is_optional: true }
+    }
+
+    /// Returns true if a policy may leave it out: the finalizer of a durable job decides itself
+    /// what becomes of the job's row.
+    pub(super) const fn is_optional(&self) -> bool {
+        self.is_optional
+    }
+
+    /// Returns true if an earlier step had effects.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.earlier.as_ref().is_some_and(|earlier| earlier.pinned)
     }
 
     /// The span of the step, in which the application's code runs.
-    fn span(&self, at: &TopicPartition) -> Span {
+    fn span(&self, at: &TopicPartition, attempt: Option<u32>) -> Span {
         tracing::debug_span!(
             target: "streams::event",
             "event",
@@ -171,20 +181,21 @@ impl Step {
             offset = self.offset(),
             name = self.name(),
             step = ?self.code,
+            attempt,
         )
     }
 
     /// The record's offset; `None` for an interjection.
-    fn offset(&self) -> Option<i64> {
+    pub(super) fn offset(&self) -> Option<i64> {
         self.input.record().map(Record::offset)
     }
 
     /// The record type, or the interjection's name.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.input.record().map_or(&self.name, Record::record_type)
     }
 
-    fn place<S: StateStore>(&self, task: &Task<S>) -> EventPlace {
+    pub(super) fn place<S: StateStore>(&self, task: &Task<S>) -> EventPlace {
         self.input.record().map_or_else(|| interjected(task, &self.name), place)
     }
 }
@@ -220,6 +231,13 @@ pub(super) fn interjected<S: StateStore>(task: &Task<S>, name: &str) -> EventPla
     EventPlace { partition: task.topic_partition().clone(), offset: None, name: name.to_owned() }
 }
 
+/// A step that failed.
+pub(super) struct FailedStep {
+    pub(super) failure: EventFailure,
+    /// Whether the store is as it was before the step; `false` if it panicked meanwhile.
+    pub(super) is_undone: bool,
+}
+
 /// Ends a step of an event: logs its changes, or undoes it. `completers` is how many an earlier
 /// step has left.
 fn settle<S: StateStore>(
@@ -227,94 +245,32 @@ fn settle<S: StateStore>(
     mark: OutputMark,
     outcome: Result<Outcome, Panic>,
     completers: usize,
-    at: impl FnOnce(&Task<S>) -> EventPlace,
-) -> Result<Ended, SourceError> {
+) -> Result<Ended, FailedStep> {
     let completers = completers + task.context.completers_taken();
     let ended = match outcome {
-        Ok(Outcome::Complete) => Ended::Complete,
-        Ok(Outcome::Incomplete) if completers > 0 => Ended::Incomplete { completers },
-        Ok(Outcome::Incomplete) => {
-            let reason = WITHOUT_COMPLETER.to_owned();
-            let error = SourceError::Handler { at: at(task), reason, fatal: false };
-            return Err(undo(task, mark, error));
-        }
-        failed => {
-            let error = failure(failed, at(task));
-            return Err(undo(task, mark, error));
-        }
+        Ok(Outcome::Complete) => Ok(Ended::Complete),
+        Ok(Outcome::Incomplete) if completers > 0 => Ok(Ended::Incomplete { completers }),
+        Ok(Outcome::Incomplete) => Err(EventFailure::WithoutCompleter),
+        Ok(Outcome::Failed(error)) => Err(EventFailure::Failed(error)),
+        Ok(Outcome::Undecodable(error)) => Err(EventFailure::Undecodable(error)),
+        Ok(Outcome::Unrouted) => Err(EventFailure::Unrouted),
+        Err(panic) => Err(EventFailure::Panicked(PanicText(panic_text(&*panic)))),
     };
-    match catch_unwind(AssertUnwindSafe(|| task.context.seal(mark))) {
-        Ok(Ok(_)) => Ok(ended),
-        Ok(Err(source)) => {
-            let error = SourceError::Changelog { at: at(task), source };
-            Err(undo(task, mark, error))
-        }
-        Err(panic) => {
-            let EventPlace { partition, offset, name } = at(task);
-            let at = CodePlace { code: UserCode::Changes, partition, offset, name };
-            let error = SourceError::CodePanicked { at, message: panic_text(&*panic) };
-            Err(undo(task, mark, error))
-        }
-    }
+    let sealed =
+        ended.and_then(|ended| match catch_unwind(AssertUnwindSafe(|| task.context.seal(mark))) {
+            Ok(Ok(_)) => Ok(ended),
+            Ok(Err(error)) => Err(EventFailure::Changes(error)),
+            Err(panic) => Err(EventFailure::ChangesPanicked(PanicText(panic_text(&*panic)))),
+        });
+    sealed.map_err(|failure| FailedStep { failure, is_undone: undo(task, mark) })
 }
 
-/// Undoes an event that failed. A store that panics meanwhile gets no further event, because the
-/// source stops in any case.
-fn undo<S: StateStore>(task: &mut Task<S>, mark: OutputMark, error: SourceError) -> SourceError {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.context.undo_event(mark))) {
-        let (partition, message) = (task.topic_partition(), panic_text(&*panic));
+/// Undoes a step that failed. Returns false if the store panicked meanwhile.
+fn undo<S: StateStore>(task: &mut Task<S>, mark: OutputMark) -> bool {
+    let undone = catch_unwind(AssertUnwindSafe(|| task.context.undo_event(mark)));
+    if let Err(panic) = &undone {
+        let (partition, message) = (task.topic_partition(), panic_text(&**panic));
         tracing::error!(%partition, message, "the store panicked while it undid an event");
     }
-    error
-}
-
-fn failure(outcome: Result<Outcome, Panic>, at: EventPlace) -> SourceError {
-    match outcome {
-        Ok(Outcome::Failed(error)) => {
-            let fatal = error.severity() == Severity::Fatal;
-            SourceError::Handler { at, reason: error.to_string(), fatal }
-        }
-        Ok(Outcome::Undecodable(source)) => SourceError::Undecodable { at, source },
-        Ok(Outcome::Unrouted | Outcome::Complete | Outcome::Incomplete) => {
-            SourceError::Unrouted { at }
-        }
-        Err(panic) => SourceError::Panicked { at, message: panic_text(&*panic) },
-    }
-}
-
-/// What the application says about records that can't be decoded or routed.
-fn tolerate<S: StateStore>(
-    task: &mut Task<S>,
-    record: &Record,
-    error: SourceError,
-    policy: &OnUndecodable,
-) -> Result<Ended, SourceError> {
-    if !matches!(error, SourceError::Undecodable { .. } | SourceError::Unrouted { .. }) {
-        return Err(error);
-    }
-    match policy {
-        OnUndecodable::Fail => Err(error),
-        OnUndecodable::Skip => {
-            tracing::warn!(%error, "skipped");
-            Ok(Ended::Complete)
-        }
-        OnUndecodable::DeadLetter(topic) => {
-            tracing::warn!(%error, topic, "sent to the dead-letter topic");
-            let source = format!("{}@{}", record.topic_partition(), record.offset());
-            let mut letter = ProducerRecord::to(topic.clone());
-            if let Some(key) = record.key() {
-                letter = letter.key(key.to_vec());
-            }
-            if let Some(value) = record.value() {
-                letter = letter.value(value.to_vec());
-            }
-            for (name, value) in record.headers().iter().raw() {
-                letter = letter.header(name, value);
-            }
-            letter = letter.header(DEAD_LETTER_SOURCE, Some(source.as_bytes()));
-            letter = letter.header(DEAD_LETTER_ERROR, Some(error.to_string().as_bytes()));
-            task.context.forward_record(letter);
-            Ok(Ended::Complete)
-        }
-    }
+    undone.is_ok()
 }
