@@ -24,7 +24,7 @@ struct Queue {
 
 /// Jobs that have begun wait here until the driver runs them.
 #[derive(Clone, Default)]
-pub(super) struct StepRunner(Arc<Mutex<Queue>>);
+pub(crate) struct StepRunner(Arc<Mutex<Queue>>);
 
 impl StepRunner {
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -56,17 +56,19 @@ impl StepRunner {
     }
 
     /// How many jobs have begun and have not been run.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().begun.len()
     }
 
     /// Runs the job at `place` to its end. Returns false if there is none.
-    pub(super) fn run(&self, place: usize) -> bool {
-        let Some(Begun { work, report, .. }) = self.lock().begun.remove(place) else {
-            return false;
-        };
-        report(run_to_its_end(work));
-        true
+    pub(crate) fn run(&self, place: usize) -> bool {
+        self.take(place).map(|run| run()).is_some()
+    }
+
+    /// Takes the job at `place`: it can't be cancelled any more, and runs when it is called.
+    pub(crate) fn take(&self, place: usize) -> Option<impl FnOnce() + use<>> {
+        let Begun { work, report, .. } = self.lock().begun.remove(place)?;
+        Some(move || report(run_to_its_end(work)))
     }
 }
 

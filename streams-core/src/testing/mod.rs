@@ -19,6 +19,8 @@ pub(crate) use self::client::{MemoryFetcher, MemoryProducer};
 pub(crate) use self::cluster::{Cluster, View};
 pub use self::context::{ContextBuilder, Effects, MockCompleter, TestContext, context};
 pub use self::driver::TestDriver;
+#[cfg(test)]
+pub(crate) use self::durable::StepRunner;
 pub use self::fault::Fault;
 pub use self::producer::MockProducer;
 use crate::codec::{AsKey, CodecError, KeyCodec};

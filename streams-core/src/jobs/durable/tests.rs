@@ -297,6 +297,21 @@ fn a_bound_of_pending_jobs_pauses_the_partition() {
 }
 
 #[test]
+fn a_failed_event_has_scheduled_nothing_and_cancelled_nothing() {
+    let mut ctx = crate::testing::context::<Chains>();
+    let step = |name: &str| Step { name: name.to_owned(), number: 1, what: String::new() };
+    let first = ctx.schedule("a", step("x")).expect("a job");
+    let mark = ctx.mark();
+    ctx.seal(mark).expect("bytes");
+    ctx.begin(None);
+    let mark = ctx.mark();
+    ctx.schedule("a", step("y")).expect("a job");
+    assert!(ctx.cancel_job("a", first));
+    ctx.undo_event(mark);
+    assert_eq!(ctx.pending_jobs("a"), [first]);
+}
+
+#[test]
 fn the_bounds_and_types_are_checked() {
     let check = |source: crate::SourceBuilder<chains::Source>| {
         let source = source.bootstrap("b:1").group("g").topic("t");

@@ -19,6 +19,8 @@ mod hanging_tests;
 mod inbox;
 mod interjections;
 mod jobs;
+#[cfg(test)]
+mod jobs_tests;
 mod measure;
 mod opening;
 #[cfg(test)]
