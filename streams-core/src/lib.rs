@@ -65,6 +65,7 @@
 //! - [`ErrorPolicy`]: what becomes of an event that fails.
 //! - [`testing`]: applications without a broker.
 //! - [`codec`]: how payloads become bytes; [`schema`]: contracts as data.
+//! - [`from_gkes`]: a guide for users of GKES, with the counterpart of each of its names.
 extern crate self as streams_core;
 
 #[doc(hidden)]
@@ -73,6 +74,8 @@ pub mod client;
 pub mod codec;
 pub mod eos;
 pub mod error;
+#[doc = include_str!("docs/from_gkes.md")]
+pub mod from_gkes {}
 pub mod global;
 pub mod group;
 pub mod handler;
