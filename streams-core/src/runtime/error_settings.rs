@@ -21,26 +21,21 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     ///
     /// # Examples
     /// ```
-    /// # use streams_core::prelude::*;
-    /// use streams_core::{ErrorPolicy, ErrorResponse};
-    /// # #[derive(Events)]
-    /// # enum Add { Add(i64) }
-    /// # #[event_source(events = Add, store = NoStore)]
-    /// # mod add {
-    /// #     use super::*;
-    /// #     #[event_handler("Add")]
-    /// #     fn add(_: &mut EventContext<NoStore>, _: i64) -> Result<ExecutionState> {
-    /// #         Ok(Complete)
-    /// #     }
-    /// # }
-    /// let letters = add::Source::builder().on_decode_error(ErrorPolicy::dead_letter("letters"));
-    /// let asked = add::Source::builder().output("letters").on_decode_error(ErrorPolicy::with(
-    ///     |error| match error.is_unrouted() {
-    ///         true => ErrorResponse::Continue,
-    ///         false => ErrorResponse::DeadLetter("letters".to_owned()),
-    ///     },
-    /// ));
-    /// # drop((letters, asked));
+    /// use streams_core::prelude::*;
+    /// use streams_core::{ErrorPolicy, ErrorResponse, SourceBuilder};
+    ///
+    /// fn letters<A: EventSource>(source: SourceBuilder<A>) -> SourceBuilder<A> {
+    ///     source.on_decode_error(ErrorPolicy::dead_letter("letters"))
+    /// }
+    ///
+    /// fn asked<A: EventSource>(source: SourceBuilder<A>) -> SourceBuilder<A> {
+    ///     source.output("letters").on_decode_error(ErrorPolicy::with(|error| {
+    ///         match error.is_unrouted() {
+    ///             true => ErrorResponse::Continue,
+    ///             false => ErrorResponse::DeadLetter("letters".to_owned()),
+    ///         }
+    ///     }))
+    /// }
     /// ```
     #[must_use]
     pub fn on_decode_error(mut self, policy: impl Into<ErrorPolicy>) -> Self {
@@ -57,25 +52,16 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     ///
     /// # Examples
     /// ```
-    /// # use streams_core::prelude::*;
     /// use std::time::Duration;
-    /// use streams_core::{Backoff, ErrorPolicy, RetryOrder};
-    /// # #[derive(Events)]
-    /// # enum Add { Add(i64) }
-    /// # #[event_source(events = Add, store = NoStore)]
-    /// # mod add {
-    /// #     use super::*;
-    /// #     #[event_handler("Add")]
-    /// #     fn add(_: &mut EventContext<NoStore>, _: i64) -> Result<ExecutionState> {
-    /// #         Ok(Complete)
-    /// #     }
-    /// # }
-    /// let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10));
-    /// let policy = ErrorPolicy::retry(5, backoff)
-    ///     .order(RetryOrder::Key)
-    ///     .then(ErrorPolicy::dead_letter("letters"));
-    /// let source = add::Source::builder().on_handler_error(policy);
-    /// # drop(source);
+    ///
+    /// use streams_core::prelude::*;
+    /// use streams_core::{Backoff, ErrorPolicy, RetryOrder, SourceBuilder};
+    ///
+    /// fn retried<A: EventSource>(source: SourceBuilder<A>) -> SourceBuilder<A> {
+    ///     let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10));
+    ///     let retry = ErrorPolicy::retry(5, backoff).order(RetryOrder::Key);
+    ///     source.on_handler_error(retry.then(ErrorPolicy::dead_letter("letters")))
+    /// }
     /// ```
     #[must_use]
     pub fn on_handler_error(mut self, policy: impl Into<ErrorPolicy>) -> Self {
