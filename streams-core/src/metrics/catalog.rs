@@ -128,6 +128,10 @@ catalog! {
         "Completions and interjections that wait for a transaction, by worker.";
     UNSENT_BYTES: "streams_unsent_output_bytes", Gauge, "bytes", ["worker"],
         "Outputs that wait until the client takes them, by worker.";
+    JOBS_PENDING: "streams_durable_jobs_pending", Gauge, "1", ["partition"],
+        "Durable jobs that are pending, by partition.";
+    JOBS_BYTES: "streams_durable_jobs_bytes", Gauge, "bytes", ["partition"],
+        "Bytes of the rows of pending durable jobs, by partition.";
     CONSUMER_LAG: "streams_consumer_lag_records", Gauge, "records", ["partition"],
         "Offsets between the next record to process and the partition's end.";
     RESTORED_RECORDS: "streams_restored_records_total", Counter, "records", [],

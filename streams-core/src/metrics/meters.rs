@@ -97,6 +97,8 @@ pub(crate) struct WorkerMeters {
     waiting: Gauge,
     unsent: Gauge,
     in_flight: ByPartition,
+    jobs_pending: ByPartition,
+    jobs_bytes: ByPartition,
     lag: ByPartition,
     remaining: ByPartition,
     copy_lag: ByPartition,
@@ -124,6 +126,8 @@ impl WorkerMeters {
             waiting: catalog::WAITING.gauge(worker()),
             unsent: catalog::UNSENT_BYTES.gauge(worker()),
             in_flight: by_partition(catalog::EVENTS_IN_FLIGHT),
+            jobs_pending: by_partition(catalog::JOBS_PENDING),
+            jobs_bytes: by_partition(catalog::JOBS_BYTES),
             lag: by_partition(catalog::CONSUMER_LAG),
             remaining: by_partition(catalog::RESTORE_REMAINING),
             copy_lag: by_partition(catalog::COPY_LAG),
@@ -219,6 +223,12 @@ impl WorkerMeters {
         self.in_flight.set(partition, i64::try_from(in_flight).unwrap_or(i64::MAX));
     }
 
+    /// Sets the pending durable jobs of an active partition, and the bytes of their rows.
+    pub(crate) fn jobs(&mut self, partition: i32, pending: usize, bytes: usize) {
+        self.jobs_pending.set(partition, i64::try_from(pending).unwrap_or(i64::MAX));
+        self.jobs_bytes.set(partition, i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// Sets how far a restore is.
     pub(crate) fn restoring(&mut self, partition: i32, remaining: i64) {
         self.remaining.set(partition, remaining.max(0));
@@ -235,6 +245,8 @@ impl WorkerMeters {
         is_active: impl Fn(i32) -> bool,
         is_copy: impl Fn(i32) -> bool,
     ) {
+        self.jobs_pending.retain(&is_active);
+        self.jobs_bytes.retain(&is_active);
         self.lag.retain(&is_active);
         self.in_flight.retain(&is_active);
         self.remaining.retain(|partition| is_active(partition) || is_copy(partition));

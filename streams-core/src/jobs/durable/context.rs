@@ -1,7 +1,7 @@
 //! What a handler does with durable jobs.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::row::{JOB_IDS, JOBS, JobRow, key_prefix, row_key, split_row_key};
 use super::{Job, JobId, encoded, unix_ms};
@@ -63,6 +63,21 @@ impl<S: StateStore> EventContext<S> {
         when: SystemTime,
     ) -> Result<JobId> {
         self.schedule_due(key, &job, Some(unix_ms(when)))
+    }
+
+    /// As [`EventContext::schedule_at`], with the time from [`EventContext::now`] on.
+    ///
+    /// # Errors
+    /// As [`EventContext::schedule`].
+    pub fn schedule_after<K: KeyCodec, J: Job>(
+        &mut self,
+        key: &(impl AsKey<K> + ?Sized),
+        job: J,
+        delay: Duration,
+    ) -> Result<JobId> {
+        // A time that no clock can tell never comes.
+        let due_ms = self.now().checked_add(delay).map_or(i64::MAX, unix_ms);
+        self.schedule_due(key, &job, Some(due_ms))
     }
 
     fn schedule_due<K: KeyCodec, J: Job>(

@@ -44,6 +44,7 @@ enum Orders {
     Begin(Order),
     Cancel(Order),
     Misuse(String),
+    Remind(String),
 }
 
 #[derive(streams_derive::Events)]
@@ -79,6 +80,14 @@ mod chains {
         let pending = ctx.pending_jobs(&order.key).len();
         let cancelled = ctx.cancel_jobs(&order.key);
         ctx.forward(&DONE, &order.key, Steps::Done(format!("{cancelled} of {pending}")))?;
+        Ok(Complete)
+    }
+
+    #[event_handler("Remind")]
+    fn remind(ctx: &mut EventContext<Chains>, name: String) -> Result<ExecutionState> {
+        let what = "once".to_owned();
+        let job = Step { name: name.clone(), number: 1, what };
+        ctx.schedule_after(&name, job, Duration::from_secs(5))?;
         Ok(Complete)
     }
 
@@ -235,6 +244,43 @@ fn a_job_with_a_due_time_waits_and_holds_up_no_other() {
     assert_eq!(done(&driver).split_off(4), ["early 1 (0.1)"]);
     driver.advance(Duration::from_secs(10));
     assert_eq!(done(&driver).split_off(5), ["late 1 (0.1)"]);
+}
+
+#[test]
+fn a_delay_counts_from_the_events_time() {
+    let mut driver = driver(DurableJobs::default());
+    driver.advance(Duration::from_secs(100));
+    driver.send("a", Orders::Remind("x".to_owned()));
+    driver.advance(Duration::from_millis(4_999));
+    assert!(done(&driver).is_empty());
+    driver.advance(Duration::from_millis(1));
+    assert_eq!(done(&driver), ["x 1 (0.1)"]);
+}
+
+#[streams_derive::event_source(events = Steps, store = NoStore)]
+mod storeless {
+    use super::*;
+
+    #[event_handler("Done")]
+    fn begin(ctx: &mut EventContext<NoStore>, name: String) -> Result<ExecutionState> {
+        let what = String::new();
+        ctx.schedule(&name.clone(), Step { name, number: 1, what })?;
+        Ok(Complete)
+    }
+}
+
+#[test]
+fn a_source_without_a_store_has_jobs_that_survive_too() {
+    let finalize = |ctx: &mut EventContext<NoStore>, step: Step, _: &Result<String, JobError>| {
+        ctx.forward(&DONE, &step.name.clone(), Steps::Done(step.name))?;
+        Ok(Next::Done)
+    };
+    let source = storeless::Source::builder();
+    let mut driver = source.durable_job(JobConfig::default(), run, finalize).test_driver();
+    driver.hold_jobs().send("a", Steps::Done("x".to_owned()));
+    driver.crash();
+    driver.release_jobs();
+    assert_eq!(driver.read(&DONE).len(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::Worker;
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{PartitionId, TxnFigures};
 use crate::handler::EventSource;
+use crate::jobs::durable::JOBS;
 use crate::metrics::TxnTimes;
 use crate::store::EventSeq;
 use crate::task::TaskState;
@@ -65,6 +66,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     let lag = self.fetcher.end(at).zip(self.fetcher.position(at));
                     let lag = lag.map(|(end, position)| end - position);
                     self.meters.active(*partition, lag, self.pool.in_flight(task.id));
+                    if self.parts.runner.is_some() {
+                        let rows = task.context.framework();
+                        self.meters.jobs(*partition, rows.len(JOBS), rows.bytes(JOBS));
+                    }
                 }
                 TaskState::Restoring(restore) => {
                     self.meters.restoring(*partition, restore.end() - restore.position());
