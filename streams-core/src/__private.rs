@@ -20,7 +20,7 @@ pub use crate::handler::{EventContext, Interjection, NoDeclaredKey, Outcome, Rou
 pub use crate::record::{Record, TopicPartition};
 pub use crate::schema::Described;
 use crate::store::StoreField;
-pub use crate::store::{Change, Changelog, EventSeq, NoStore, split_table_key};
+pub use crate::store::{Change, Changelog, EventSeq, NoStore, StateStore, split_table_key};
 
 /// The contract's variants by place, so that generated code never repeats a payload's type: this is
 /// where it is asked for its codec, and all that follows takes it for granted.
@@ -324,6 +324,29 @@ pub trait Handler {
 
     fn call(ctx: &mut Self::Context, shared: &Self::Shared, payload: Self::Payload<'_>) -> Outcome;
 }
+
+/// The twin of an async handler.
+pub trait AsyncHandler: Sized + 'static {
+    type Shared: 'static;
+    type Payload: JobPayload;
+    type Returned: JobReturn;
+    const FILE: &'static str;
+    const LINE: u32;
+
+    /// Schedules a job for the event; `take` yields what the handler shares with others.
+    fn schedule<S: StateStore, H: Send + Sync + 'static>(
+        ctx: &mut EventContext<S>,
+        shared: &Arc<H>,
+        take: fn(&Arc<H>) -> &Self::Shared,
+        payload: Self::Payload,
+        finalizer: Finalizer<S, Self>,
+    ) -> Outcome;
+}
+
+pub use crate::jobs::sugar::{
+    Finalizer, JobKey, JobPayload, JobReturn, JobSettings, complete_job, job_key, record_key,
+    schedule,
+};
 
 /// The twin of an interjection.
 pub trait InterjectionHandler {

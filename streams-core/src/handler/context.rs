@@ -12,7 +12,7 @@ use super::{
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
 use crate::jobs::durable::JobIds;
-use crate::jobs::{Incarnation, Life};
+use crate::jobs::{Incarnation, Life, Schedulers};
 use crate::record::{Headers, OutputMark, Outputs, ProducerRecord, Record, TopicPartition};
 use crate::store::{Changelog, EventSeq, FrameworkTables, StateStore};
 
@@ -39,6 +39,8 @@ pub struct EventContext<S: 'static> {
     holds: AtomicUsize,
     /// Tells others when this incarnation is over.
     life: Life,
+    /// The schedulers of the source's async handlers.
+    schedulers: Schedulers,
     sink: Arc<dyn CompletionSink<S>>,
     /// The framework's own rows beside the store.
     framework: FrameworkTables,
@@ -88,6 +90,7 @@ impl<S: StateStore> EventContext<S> {
             completers: AtomicUsize::new(0),
             holds: AtomicUsize::new(0),
             life: Life::default(),
+            schedulers: Schedulers::default(),
             sink,
             framework: FrameworkTables::default(),
             job_ids: JobIds::default(),
@@ -379,6 +382,16 @@ impl<S: StateStore> EventContext<S> {
     /// Returns the current incarnation, which tells when it is over.
     pub(crate) fn incarnation(&self) -> &Incarnation {
         self.life.current()
+    }
+
+    /// Gives the context the schedulers of its source.
+    pub(crate) fn set_schedulers(&mut self, schedulers: &Schedulers) {
+        self.schedulers = schedulers.clone();
+    }
+
+    /// Returns the schedulers of the source's async handlers.
+    pub(crate) fn schedulers(&self) -> Schedulers {
+        self.schedulers.clone()
     }
 
     /// Returns true while a [`Hold`] of this incarnation lives.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::handler::{EventContext, ExecutionState, Result};
+use crate::handler::{EventContext, ExecutionState, HandlerError, Result};
 
 /// Why a job has no result. Its finalizer receives the error and decides what becomes of the event:
 /// `result?` fails it, and with it the source.
@@ -47,6 +47,31 @@ impl JobError {
             Self::Failed { source, .. } => source.downcast_ref(),
             Self::TimedOut { .. } | Self::Panicked { .. } | Self::Cancelled => None,
         }
+    }
+}
+
+/// What a job may return as its error: everything that becomes a `Box<dyn Error + Send + Sync>`,
+/// and a [`HandlerError`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the error of a job",
+    label = "no `Error` that is `Send + Sync`",
+    note = "implement `std::error::Error` for it, or return `error.to_string()`"
+)]
+pub trait JobFailure {
+    /// Returns the error in one form.
+    fn into_source(self) -> Box<dyn Error + Send + Sync>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Box<dyn Error + Send + Sync>>> JobFailure for E {
+    fn into_source(self) -> Box<dyn Error + Send + Sync> {
+        self.into()
+    }
+}
+
+impl JobFailure for HandlerError {
+    fn into_source(self) -> Box<dyn Error + Send + Sync> {
+        Self::into_source(self)
     }
 }
 

@@ -16,12 +16,15 @@ mod incarnation;
 pub mod lanes;
 mod pool;
 mod scheduler;
+#[doc(hidden)]
+pub mod sugar;
 mod work;
 
 pub use self::config::{
     CONCURRENCY_MAX, CONCURRENT_KEYS_MAX, JOB_ATTEMPTS_MAX, JOB_DURATION_MAX, PENDING_JOBS_MAX,
     SchedulerConfig, WORKER_QUEUE_DEPTH_MAX,
 };
-pub use self::error::{JobError, JobResult, complete, complete_always};
+pub use self::error::{JobError, JobFailure, JobResult, complete, complete_always};
 pub(crate) use self::incarnation::{Incarnation, Life};
 pub use self::scheduler::{AsyncJobScheduler, JobCounts};
+pub(crate) use self::sugar::Schedulers;

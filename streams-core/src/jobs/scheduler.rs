@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::config::{SchedulerConfig, check_keys, check_queue_depth};
-use super::error::{JobError, JobResult};
+use super::error::{JobError, JobFailure, JobResult};
 use super::lanes::{Attempt, Command, Ended, Exceeded, JobId, Lanes, Next};
 use super::pool::Pool;
 use super::work::own_runtime;
@@ -212,7 +211,7 @@ where
     where
         F: Future<Output = std::result::Result<R, E>> + Send + 'static,
         R: Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: JobFailure + 'static,
     {
         let finalizer: Arc<Finalizer<S, K, V, R>> = Arc::new(finalizer);
         let on_result = Arc::clone(&finalizer);
@@ -237,7 +236,7 @@ where
     ) -> Result<Self, ConfigError>
     where
         R: Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: JobFailure + 'static,
     {
         let pool = Pool::new("streams-blocking", config.concurrency);
         Self::in_threads(config, pool, job, finalizer)
@@ -258,7 +257,7 @@ where
     ) -> Result<Self, ConfigError>
     where
         R: Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: JobFailure + 'static,
     {
         Self::in_threads(config, Pool::compute(), job, finalizer)
     }
@@ -274,7 +273,7 @@ where
     ) -> Result<Self, ConfigError>
     where
         R: Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: JobFailure + 'static,
     {
         let finalizer: Arc<Finalizer<S, K, V, R>> = Arc::new(finalizer);
         let on_result = Arc::clone(&finalizer);

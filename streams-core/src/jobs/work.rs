@@ -1,6 +1,5 @@
 //! How an attempt of a job runs: as a future on tokio, or in a thread.
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +7,7 @@ use std::task::Poll;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::error::JobError;
+use super::error::{JobError, JobFailure};
 use super::pool::Pool;
 use crate::handler::{EventContext, ExecutionState, Result};
 use crate::runtime::pulse::panic_text;
@@ -44,9 +43,10 @@ where
     K: 'static,
     V: 'static,
     R: Send + 'static,
-    E: Into<Box<dyn Error + Send + Sync>>,
+    E: JobFailure,
 {
-    let result = result.map_err(|error| JobError::Failed { attempts: 0, source: error.into() })?;
+    let result =
+        result.map_err(|error| JobError::Failed { attempts: 0, source: error.into_source() })?;
     let finalizer = Arc::clone(finalizer);
     Ok(Box::new(move |ctx, key, value| finalizer(ctx, key, value, Ok(result))))
 }

@@ -25,6 +25,7 @@ use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
 use crate::handler::{EventSource, Interjection};
+use crate::jobs::Schedulers;
 use crate::jobs::durable::JobTypes;
 use crate::metrics::{MetricsHandler, MetricsSink, SourceLabels};
 use crate::record::TopicPartition;
@@ -63,6 +64,7 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) topic_configs: BTreeMap<String, String>,
     pub(super) eos: EosConfig,
     pub(super) in_flight_events_max: usize,
+    pub(super) schedulers: Schedulers,
     pub(super) workers: usize,
     pub(crate) errors: ErrorPolicies,
     pub(super) on_unreadable: OnUnreadable,
@@ -101,6 +103,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             topic_configs: BTreeMap::new(),
             eos: EosConfig::default(),
             in_flight_events_max: IN_FLIGHT_EVENTS_MAX,
+            schedulers: Schedulers::default(),
             workers: 1,
             errors: ErrorPolicies::default(),
             on_unreadable: OnUnreadable::default(),
@@ -147,6 +150,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             topic_configs: self.topic_configs,
             eos: self.eos,
             in_flight_events_max: self.in_flight_events_max,
+            schedulers: self.schedulers,
             workers: self.workers,
             errors: self.errors,
             on_unreadable: self.on_unreadable,
@@ -662,6 +666,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             index,
             eos: self.eos,
             in_flight_events_max: self.in_flight_events_max,
+            schedulers: self.schedulers.clone(),
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
             changelog_tag: None,

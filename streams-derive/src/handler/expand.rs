@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{LitStr, Visibility};
+use syn::{Attribute, LitStr, Visibility};
 
 use super::attr::Attr;
 use super::model::{Handler, Role};
@@ -16,7 +16,7 @@ pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> 
     let p = quote!(::streams_core::__private);
     let ident = &function.sig.ident;
     let Handler { role, context, shared, event, output } = handler;
-    let cfgs: Vec<_> = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
+    let cfgs = cfgs(function);
     let outcome = quote_spanned! {output.span()=>
         <#output as ::streams_core::handler::IntoOutcome>::into_outcome
     };
@@ -77,8 +77,13 @@ pub(super) fn twin(handler: &Handler, function: &Function, vis: &Visibility) -> 
     }
 }
 
+/// The `#[cfg(..)]` of the function.
+pub(super) fn cfgs(function: &Function) -> Vec<&Attribute> {
+    function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect()
+}
+
 /// Where the function's name stands.
-fn placed(ident: &Ident) -> TokenStream {
+pub(super) fn placed(ident: &Ident) -> TokenStream {
     quote_spanned! {ident.span()=>
         const FILE: &'static str = ::core::file!();
         const LINE: u32 = ::core::line!();
@@ -94,20 +99,20 @@ fn millis(duration: std::time::Duration) -> u64 {
 pub(super) fn rows(
     kind: Kind,
     attr: &Attr,
-    handler: Option<&Handler>,
+    columns: Option<TokenStream>,
     function: &Function,
 ) -> Vec<TokenStream> {
     let none = [LitStr::new("", function.sig.ident.span())];
     let record_types = if attr.record_types.is_empty() { &none[..] } else { &attr.record_types };
-    record_types.iter().map(|record_type| row(kind, record_type, handler, function)).collect()
+    record_types.iter().map(|record_type| row(kind, record_type, &columns, function)).collect()
 }
 
-/// `kind state record_type ctx ctx (shared shared "App") event event {cfg}..`: what `routing::attr`
-/// reads.
+/// `kind state record_type ctx ctx (shared shared "App") () event event {cfg}..`: what
+/// `routing::attr` reads.
 fn row(
     kind: Kind,
     record_type: &LitStr,
-    handler: Option<&Handler>,
+    columns: &Option<TokenStream>,
     function: &Function,
 ) -> TokenStream {
     let ident = &function.sig.ident;
@@ -116,27 +121,34 @@ fn row(
         Kind::Interjection => format_ident!("interjection"),
         Kind::Default => format_ident!("default"),
     };
-    let state = format_ident!("{}", if handler.is_some() { "whole" } else { "broken" });
-    let tokens_or_name = |tokens: Option<TokenStream>| tokens.unwrap_or_else(|| quote!(#ident));
-    let context = handler.map(|handler| handler.context.to_token_stream());
-    let event = handler.map(|handler| handler.event.to_token_stream());
-    let context = carriers("ctx", tokens_or_name(context));
-    let shared = handler.and_then(|handler| handler.shared.as_ref()).map(|shared| {
-        let (place, text) = (carriers("shared", shared.to_token_stream()), text(shared));
-        quote!(#place #text)
-    });
-    let event = carriers("event", tokens_or_name(event));
+    let state = format_ident!("{}", if columns.is_some() { "whole" } else { "broken" });
+    let broken = || {
+        let [context, event] = ["ctx", "event"].map(|name| carriers(name, quote!(#ident)));
+        quote!(#context () () #event)
+    };
+    let columns = columns.clone().unwrap_or_else(broken);
     let cfgs = function
         .attrs
         .iter()
         .filter(|attr| attr.path().is_ident("cfg"))
         .filter_map(|attr| attr.meta.require_list().ok())
         .map(|list| &list.tokens);
-    quote!(#kind #state #record_type #context (#shared) #event #({#cfgs})*)
+    quote!(#kind #state #record_type #columns #({#cfgs})*)
+}
+
+/// The columns that the handler's types fill.
+pub(super) fn columns(handler: &Handler) -> TokenStream {
+    let context = carriers("ctx", handler.context.to_token_stream());
+    let shared = handler.shared.as_ref().map(|shared| {
+        let (place, text) = (carriers("shared", shared.to_token_stream()), text(shared));
+        quote!(#place #text)
+    });
+    let event = carriers("event", handler.event.to_token_stream());
+    quote!(#context (#shared) () #event)
 }
 
 /// Two identifiers whose only content is the place of the first and of the last token of `of`.
-fn carriers(name: &str, of: TokenStream) -> TokenStream {
+pub(super) fn carriers(name: &str, of: TokenStream) -> TokenStream {
     let mut spans = of.into_iter().map(|token| token.span());
     let first = spans.next().unwrap_or_else(Span::call_site);
     let (from, to) = (Ident::new(name, first), Ident::new(name, spans.last().unwrap_or(first)));

@@ -5,6 +5,7 @@
 mod attr;
 mod expand;
 mod function;
+mod job;
 mod model;
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -71,9 +72,19 @@ pub(crate) fn expand(
         let more = second_attribute(kind, &second, &function.sig.ident, &mut errors);
         attr.record_types.extend(more);
     }
-    let handler = model::handler(kind, &attr, &function.sig, &mut errors);
-    let rows = expand::rows(kind, &attr, handler.as_ref(), &function);
-    let twin = handler.map(|handler| expand::twin(&handler, &function, twin_vis));
+    let (columns, twin) = match kind == Kind::Event && function.sig.asyncness.is_some() {
+        true => {
+            let job = job::job(&attr, &function.sig, &mut errors);
+            let columns = job.as_ref().map(|job| job::columns(job, &function));
+            (columns, job.map(|job| job::twin(&job, &function, twin_vis)))
+        }
+        false => {
+            let handler = model::handler(kind, &attr, &function.sig, &mut errors);
+            let columns = handler.as_ref().map(expand::columns);
+            (columns, handler.map(|handler| expand::twin(&handler, &function, twin_vis)))
+        }
+    };
+    let rows = expand::rows(kind, &attr, columns, &function);
     let errors = errors.to_compile_errors();
     // The form is ours, not the user's.
     let lints = quote!(#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]);

@@ -29,8 +29,9 @@ pub(super) enum Role {
     Default,
 }
 
-/// What one expects of handlers that don't own the store while they run. There are none.
-const ASYNC_OPTIONS: [&str; 2] = ["concurrency", "key"];
+/// The options of async handlers.
+const ASYNC_OPTIONS: [&str; 6] =
+    ["concurrency", "key", "finalize", "timeout", "retries", "backoff"];
 
 /// `None` if anything is wrong.
 pub(super) fn handler(
@@ -57,7 +58,7 @@ fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option
     let before = errors.len();
     let mut every = None;
     let mut jitter = None;
-    let mut is_told = sig.asyncness.is_some();
+    let mut is_told = false;
     for option in &attr.options {
         let name = option.name.to_string();
         match (kind, name.as_str()) {
@@ -67,7 +68,7 @@ fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option
                 errors.at(option.name.span(), unknown("option", wrong, &["every", "jitter"]))
             }
             (Kind::Event, name) if ASYNC_OPTIONS.contains(&name) => {
-                // Once is enough, and an async handler is told that it can't be one.
+                // Once is enough.
                 if !std::mem::replace(&mut is_told, true) {
                     errors.at(option.name.span(), for_jobs(name));
                 }
@@ -108,10 +109,10 @@ fn role(kind: Kind, attr: &Attr, sig: &Signature, errors: &mut Errors) -> Option
 
 fn for_jobs(option: &str) -> String {
     format!(
-        "`{option}` is for async jobs, and a handler isn't one: it owns its partition's store \
-         while it runs\n\
-         leave it out; what takes long goes elsewhere with `ctx.completer()`, and the handler \
-         returns `Ok(Incomplete)`"
+        "`{option}` is an option of async handlers, and this one owns its partition's store while \
+         it runs\n\
+         leave it out, or write `async fn name(event: Payload) -> Result<Value, Error>`, which \
+         sees no store"
     )
 }
 
@@ -158,7 +159,7 @@ fn types(kind: Kind, sig: &Signature, errors: &mut Errors) -> Option<Types> {
 }
 
 /// What no handler is: the source calls it, with types that are known.
-fn plain_function(sig: &Signature, errors: &mut Errors) {
+pub(super) fn plain_function(sig: &Signature, errors: &mut Errors) {
     let why = "a handler can't be generic: each record type has one payload type";
     let mut params = sig.generics.params.iter();
     if let Some(param) = params.find(|param| !matches!(param, GenericParam::Lifetime(_))) {

@@ -46,9 +46,17 @@ pub(super) struct Row {
     pub(super) context: Place,
     /// If it asks for what all handlers share: where, and as what.
     pub(super) shared: Option<(Place, String)>,
+    /// If it is an async handler.
+    pub(super) job: Option<Job>,
     pub(super) event: Place,
     /// The conditions of its `#[cfg(..)]`, unevaluated: the module's macro runs before they are.
     pub(super) cfgs: Vec<TokenStream>,
+}
+
+/// What only an async handler has.
+pub(super) struct Job {
+    /// The name of its finalizer, beside the handler, if it has one of its own.
+    pub(super) finalizer: Option<Ident>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +140,14 @@ impl Parse for Row {
                 match shared.is_empty() {
                     true => None,
                     false => Some((shared.parse()?, shared.parse::<LitStr>()?.value())),
+                }
+            },
+            job: {
+                let job;
+                parenthesized!(job in input);
+                match job.parse::<Option<Ident>>()? {
+                    None => None,
+                    Some(_) => Some(Job { finalizer: job.parse()? }),
                 }
             },
             event: input.parse()?,

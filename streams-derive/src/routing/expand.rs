@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
-use super::attr::{Place, Row, Source, Variant};
+use super::attr::{Job, Place, Row, Source, Variant};
 use super::model::{Route, Routing};
 use crate::diagnostics::{Errors, text};
 
@@ -227,30 +227,81 @@ fn cfgs(row: &Row) -> TokenStream {
 fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let Route { variant, row } = route;
+    let call = match &row.job {
+        Some(job) => job_call(route, job),
+        None => call(route),
+    };
     let (events, index, record_type) = (&source.events, variant.index, &variant.record_type);
-    let (path, cfgs) = (&row.path, cfgs(row));
+    let (cfgs, older) = (cfgs(row), &variant.older);
     let payload_trait = payload_trait_name(route);
-    let (twin, older) = (quote!(#p::Handler), &variant.older);
-    let context = projection(&row.context, path, &twin, "Context");
-    let shared = shared_argument(row, &twin);
-    let payload = projection(&row.event, path, &twin, "Payload");
-    // On the type's last token: it bounds the underline.
-    let lifetime = quote_spanned!(row.event.to=> <'_>);
+    let payload = match &row.job {
+        Some(_) => projection(&row.event, &row.path, &quote!(#p::AsyncHandler), "Payload"),
+        None => {
+            let payload = projection(&row.event, &row.path, &quote!(#p::Handler), "Payload");
+            // On the type's last token: it bounds the underline.
+            let lifetime = quote_spanned!(row.event.to=> <'_>);
+            quote!(#payload #lifetime)
+        }
+    };
     quote! {
         #cfgs
         #record_type #(| #older)* => match #p::payload::<#events, #index>(record) {
-            #p::Result::Ok(payload) => {
-                match <#payload #lifetime as #payload_trait>::take(payload) {
-                    #p::Option::Some(payload) => <#path as #p::Handler>::call(
-                        <#context as ContextOfThisSource>::take(ctx),
-                        #shared,
-                        payload,
-                    ),
-                    #p::Option::None => #p::tombstone(|| default(ctx, shared, record)),
-                }
-            }
+            #p::Result::Ok(payload) => match <#payload as #payload_trait>::take(payload) {
+                #p::Option::Some(payload) => #call,
+                #p::Option::None => #p::tombstone(|| default(ctx, shared, record)),
+            },
             #p::Result::Err(error) => #p::Outcome::Undecodable(error),
         },
+    }
+}
+
+/// The call of an async handler's twin: it schedules a job, and the finalizer gets the context.
+fn job_call(route: &Route<'_>, job: &Job) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let Route { row, .. } = route;
+    let (path, twin) = (&row.path, quote!(#p::AsyncHandler));
+    let take = match &row.shared {
+        None => quote!(|_| &()),
+        Some((place, _)) => {
+            let shared = projection(place, path, &twin, "Shared");
+            quote!(|shared| <#shared as SharedByThisSource>::take(shared))
+        }
+    };
+    let finalizer = match &job.finalizer {
+        Some(name) => beside(path, name),
+        None => quote!(#p::complete_job),
+    };
+    quote! {
+        <#path as #twin>::schedule(
+            ctx,
+            shared,
+            #take,
+            payload,
+            #finalizer,
+        )
+    }
+}
+
+/// The path with another last name.
+fn beside(path: &TokenStream, name: &Ident) -> TokenStream {
+    let mut tokens: Vec<_> = path.clone().into_iter().collect();
+    tokens.pop();
+    quote!(#(#tokens)* #name)
+}
+
+/// The call of a handler's twin.
+fn call(route: &Route<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let Route { row, .. } = route;
+    let (path, twin) = (&row.path, quote!(#p::Handler));
+    let context = projection(&row.context, path, &twin, "Context");
+    let shared = shared_argument(row, &twin);
+    quote! {
+        <#path as #p::Handler>::call(
+            <#context as ContextOfThisSource>::take(ctx),
+            #shared,
+            payload,
+        )
     }
 }
 
@@ -259,6 +310,10 @@ fn row(route: &Route<'_>) -> TokenStream {
     let (cfgs, handler) = (cfgs(route.row), route.row.name());
     let Variant { record_type, payload, older, .. } = route.variant;
     let path = &route.row.path;
+    let twin = match &route.row.job {
+        Some(_) => quote!(#p::AsyncHandler),
+        None => quote!(#p::Handler),
+    };
     quote! {
         #cfgs
         #p::Route {
@@ -266,8 +321,8 @@ fn row(route: &Route<'_>) -> TokenStream {
             older: &[#(#older),*],
             payload: #payload,
             handler: #handler,
-            file: <#path as #p::Handler>::FILE,
-            line: <#path as #p::Handler>::LINE,
+            file: <#path as #twin>::FILE,
+            line: <#path as #twin>::LINE,
         },
     }
 }

@@ -147,6 +147,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             EventContext::with_store(partition.clone(), changelog, sink, stores.create(partition))
         };
         let mut context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
+        context.set_schedulers(&self.parts.schedulers);
         context.propagate_traces(self.parts.propagate_trace_context);
         let mut task = Task::new(id, context, None, Snapshot::at(0), None);
         task.jobs = TaskJobs::new(self.parts.jobs.bounds);

@@ -66,6 +66,7 @@ use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{Completion, EventSource, EventTicket, HandlerClock, Interjection};
+use crate::jobs::Schedulers;
 use crate::jobs::durable::{JobRunner, JobTypes};
 use crate::metrics::{MetricsSink, SourceLabels, WorkerMeters};
 use crate::record::TopicPartition;
@@ -184,6 +185,7 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) index: usize,
     pub(crate) eos: EosConfig,
     pub(crate) in_flight_events_max: usize,
+    pub(crate) schedulers: Schedulers,
     pub(crate) group_id: Arc<str>,
     pub(crate) changelog: Arc<str>,
     /// The changelog topic's tag, which goes with each committed offset.

@@ -1,4 +1,4 @@
-//! Options of async jobs, on a handler that owns the store while it runs.
+//! Options of async handlers, on one that owns the store while it runs.
 
 #[path = "../model.rs"]
 mod model;

@@ -1,4 +1,4 @@
-//! An async handler, with the options that async handlers will have.
+//! An async handler that wants the store.
 
 #[path = "../model.rs"]
 mod model;

@@ -1,0 +1,39 @@
+//! The finalizer takes what the job returns.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::jobs::JobResult;
+use streams_core::prelude::*;
+
+#[derive(Clone, EventCodec, Serialize, Deserialize, JsonSchema)]
+pub struct Notification {
+    pub email: String,
+    pub weight: f64,
+}
+
+#[derive(Events)]
+pub enum Notifications {
+    NotifyContact(Notification),
+}
+
+#[event_source(events = Notifications, store = NoStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("NotifyContact", finalize = sent)]
+    async fn notify(n: Notification) -> std::io::Result<usize> {
+        Ok(n.email.len())
+    }
+
+    pub(super) fn sent(
+        _: &mut EventContext<NoStore>,
+        _: Notification,
+        _: JobResult<String>,
+    ) -> Result<ExecutionState> {
+        Ok(Complete)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

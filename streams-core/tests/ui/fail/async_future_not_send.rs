@@ -1,0 +1,32 @@
+//! A job may go on in another thread.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::prelude::*;
+
+#[derive(Clone, EventCodec, Serialize, Deserialize, JsonSchema)]
+pub struct Notification {
+    pub email: String,
+    pub weight: f64,
+}
+
+#[derive(Events)]
+pub enum Notifications {
+    NotifyContact(Notification),
+}
+
+#[event_source(events = Notifications, store = NoStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("NotifyContact")]
+    async fn notify(n: Notification) -> std::io::Result<usize> {
+        let counter = std::rc::Rc::new(n.email.len());
+        std::future::ready(()).await;
+        Ok(*counter)
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

@@ -1,0 +1,30 @@
+//! The key is a field of the payload.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::prelude::*;
+
+#[derive(Clone, EventCodec, Serialize, Deserialize, JsonSchema)]
+pub struct Notification {
+    pub email: String,
+    pub weight: f64,
+}
+
+#[derive(Events)]
+pub enum Notifications {
+    NotifyContact(Notification),
+}
+
+#[event_source(events = Notifications, store = NoStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("NotifyContact", key = "emial")]
+    async fn notify(n: Notification) -> std::io::Result<usize> {
+        Ok(n.email.len())
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}

@@ -1,0 +1,30 @@
+//! What all handlers share is taken by reference.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streams_core::prelude::*;
+
+#[derive(Clone, EventCodec, Serialize, Deserialize, JsonSchema)]
+pub struct Notification {
+    pub email: String,
+    pub weight: f64,
+}
+
+#[derive(Events)]
+pub enum Notifications {
+    NotifyContact(Notification),
+}
+
+#[event_source(events = Notifications, store = NoStore)]
+mod contacts {
+    use super::*;
+
+    #[event_handler("NotifyContact")]
+    async fn notify(app: Vec<u8>, n: Notification) -> std::io::Result<usize> {
+        Ok(n.email.len() + app.len())
+    }
+}
+
+fn main() {
+    let _ = contacts::Source::routes();
+}
