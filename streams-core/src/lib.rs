@@ -84,6 +84,7 @@ pub mod metrics;
 mod patience;
 mod planted;
 pub mod prelude;
+pub mod producer;
 pub mod record;
 pub mod runtime;
 pub mod schema;
@@ -118,12 +119,13 @@ pub use crate::handler::{
     EventContext, EventSource, Events, ExecutionState, HandlerError, Interjection, IntoOutcome,
     Outcome, Result, Route, RoutingTable, Topic,
 };
+pub use crate::producer::{BatchProducer, Destination, EventProducer, Producer};
 pub use crate::record::Record;
 pub use crate::runtime::{
     Backoff, ChangelogMissing, CodePlace, CreateTopics, ErrorContext, ErrorPolicy, ErrorResponse,
-    EventProducer, FATAL_EXIT_CODE, IntoShared, NewPartitions, NothingMissing, OffsetsMissing,
-    OnUndecodable, OnUnreadable, RetryOrder, RetryPolicy, RunningSource, SourceBuilder,
-    SourceError, SourceState, Stall, StartFrom, TopicProblem, TopicRole, TransactionErrorContext,
-    TransactionResponse, UserCode, dead_letter,
+    FATAL_EXIT_CODE, IntoShared, NewPartitions, NothingMissing, OffsetsMissing, OnUndecodable,
+    OnUnreadable, RetryOrder, RetryPolicy, RunningSource, SourceBuilder, SourceError, SourceState,
+    Stall, StartFrom, TopicProblem, TopicRole, TransactionErrorContext, TransactionResponse,
+    UserCode, dead_letter,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

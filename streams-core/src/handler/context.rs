@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::{
     Completer, CompletionSink, EventTicket, Events, FailureReason, HandlerError, Hold, Outgoing,
-    Result, Topic,
+    PartitionCounts, Result, Topic,
 };
 use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
@@ -29,6 +29,7 @@ pub struct EventContext<S: 'static> {
     incarnation: u64,
     input: Option<Record>,
     outputs: Outputs,
+    counts: PartitionCounts,
     /// The current step's number: the handler's, or a finalizer's.
     event: EventSeq,
     /// The number of the event's first step, by which its completers know it.
@@ -85,6 +86,7 @@ impl<S: StateStore> EventContext<S> {
             incarnation: 0,
             input: None,
             outputs: Outputs::default(),
+            counts: PartitionCounts::default(),
             event: EventSeq::default(),
             first_step: EventSeq::default(),
             completers: AtomicUsize::new(0),
@@ -128,10 +130,12 @@ impl<S: StateStore> EventContext<S> {
     }
 
     /// Sends `event` to `topic`, in this event's transaction; the key's murmur2 hash decides the
-    /// partition, as in Kafka's Java client.
+    /// partition, as in Kafka's Java client, unless the topic has a
+    /// [`partitioner`](Topic::partitioner).
     ///
     /// # Errors
-    /// If the payload can't be encoded.
+    /// If the payload can't be encoded; or, with a partitioner, if the topic is no declared output
+    /// or the partitioner chooses no partition.
     pub fn forward<E: Events, K: KeyCodec>(
         &mut self,
         topic: &Topic<E, K>,
@@ -139,7 +143,20 @@ impl<S: StateStore> EventContext<S> {
         event: E::At<'_>,
     ) -> Result<()> {
         let input = self.input.as_ref().filter(|_| self.propagates_traces);
-        Ok(topic.write_traced(&mut self.outputs, None, key, &event, input)?)
+        let mark = self.outputs.mark();
+        topic.write_traced(&mut self.outputs, None, key, &event, input)?;
+        self.counts.place(topic, &mut self.outputs, mark)
+    }
+
+    /// Returns the number of partitions of `topic`: for handlers that choose a partition. It is
+    /// known of the source's topic and of declared outputs
+    /// ([`SourceBuilder::output`](crate::SourceBuilder::output)), from the start on; a topic that
+    /// grows is noticed within [`partition_check`](crate::SourceBuilder::partition_check).
+    ///
+    /// # Errors
+    /// If `topic` is not declared.
+    pub fn partitions_of<E, K>(&self, topic: &Topic<E, K>) -> Result<i32> {
+        self.counts.expect(topic.name())
     }
 
     /// As [`EventContext::forward`], to a partition of the handler's choice.
@@ -198,6 +215,7 @@ impl<S: StateStore> EventContext<S> {
             partition: None,
             timestamp_ms: None,
             headers: Headers::default(),
+            counts: &self.counts,
         }
     }
 
@@ -213,7 +231,9 @@ impl<S: StateStore> EventContext<S> {
         key: &(impl AsKey<K> + ?Sized),
     ) -> Result<()> {
         let input = self.input.as_ref().filter(|_| self.propagates_traces);
-        Ok(topic.write_tombstone(&mut self.outputs, record_type, key, input)?)
+        let mark = self.outputs.mark();
+        topic.write_tombstone(&mut self.outputs, record_type, key, input)?;
+        self.counts.place(topic, &mut self.outputs, mark)
     }
 
     /// Sends a record that no contract describes, in this event's transaction.
@@ -358,6 +378,11 @@ impl<S: StateStore> EventContext<S> {
     /// What was forwarded and logged and is not sent yet.
     pub(crate) const fn outputs_mut(&mut self) -> &mut Outputs {
         &mut self.outputs
+    }
+
+    /// Tells the context the numbers of partitions that its handlers may know.
+    pub(crate) fn set_counts(&mut self, counts: PartitionCounts) {
+        self.counts = counts;
     }
 
     /// Tells the context which assignment its task has. Completions of earlier ones have no effect.

@@ -6,6 +6,7 @@
 
 mod completer;
 mod context;
+mod counts;
 mod error;
 mod events;
 mod hold;
@@ -16,6 +17,7 @@ mod topic;
 pub use self::completer::{Completer, Completion, CompletionSink, EventTicket, Finalize};
 pub use self::context::EventContext;
 pub(crate) use self::context::HandlerClock;
+pub(crate) use self::counts::PartitionCounts;
 pub use self::error::{FailureReason, HandlerError, Result, Severity};
 pub use self::events::Events;
 pub use self::hold::Hold;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::topic::{Draft, Value};
-use super::{Events, Result, Topic};
+use super::{Events, PartitionCounts, Result, Topic};
 use crate::codec::{AsKey, KeyCodec};
 use crate::record::{Headers, Outputs, Record};
 
@@ -22,6 +22,7 @@ pub struct Outgoing<'c, 'e, E: Events, K, Q: ?Sized = K> {
     pub(super) partition: Option<i32>,
     pub(super) timestamp_ms: Option<i64>,
     pub(super) headers: Headers,
+    pub(super) counts: &'c PartitionCounts,
 }
 
 impl<'c, 'e, E: Events, K: KeyCodec, Q: AsKey<K> + ?Sized> Outgoing<'c, 'e, E, K, Q> {
@@ -36,6 +37,7 @@ impl<'c, 'e, E: Events, K: KeyCodec, Q: AsKey<K> + ?Sized> Outgoing<'c, 'e, E, K
             partition: self.partition,
             timestamp_ms: self.timestamp_ms,
             headers: self.headers,
+            counts: self.counts,
         }
     }
 
@@ -62,7 +64,7 @@ impl<'c, 'e, E: Events, K: KeyCodec, Q: AsKey<K> + ?Sized> Outgoing<'c, 'e, E, K
     /// Sends the event, in the transaction of the event that is processed.
     ///
     /// # Errors
-    /// If the payload can't be encoded.
+    /// If the payload can't be encoded, or the topic's partitioner chooses no partition.
     pub fn send(self) -> Result<()> {
         let draft = Draft {
             key: self.key,
@@ -73,7 +75,9 @@ impl<'c, 'e, E: Events, K: KeyCodec, Q: AsKey<K> + ?Sized> Outgoing<'c, 'e, E, K
             headers: Some(&self.headers),
             input: self.input,
         };
-        Ok(self.topic.write_draft(self.outputs, &draft)?)
+        let mark = self.outputs.mark();
+        self.topic.write_draft(self.outputs, &draft)?;
+        self.counts.place(self.topic, self.outputs, mark)
     }
 }
 

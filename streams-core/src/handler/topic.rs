@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Events;
 use crate::codec::{AsKey, CONTENT_TYPE_HEADER, CodecError, KeyCodec};
-use crate::record::{Headers, Outputs, RECORD_TYPE_HEADER, Record, trace_headers};
+use crate::record::{Headers, Outputs, Partitioner, RECORD_TYPE_HEADER, Record, trace_headers};
 
 /// A topic with its contract and its key: what may be sent there is a matter of types.
 ///
@@ -28,6 +28,7 @@ use crate::record::{Headers, Outputs, RECORD_TYPE_HEADER, Record, trace_headers}
 /// ```
 pub struct Topic<E, K = String> {
     name: Name,
+    partitioner: Option<&'static dyn Partitioner>,
     types: PhantomData<fn(E, K)>,
 }
 
@@ -41,7 +42,7 @@ enum Name {
 impl<E, K> Topic<E, K> {
     /// A topic whose name the program knows, in a `static` mostly.
     pub const fn new(name: &'static str) -> Self {
-        Self { name: Name::Static(name), types: PhantomData }
+        Self { name: Name::Static(name), partitioner: None, types: PhantomData }
     }
 
     /// A topic whose name comes from a configuration. Handlers get it by what they
@@ -79,7 +80,39 @@ impl<E, K> Topic<E, K> {
     /// # }
     /// ```
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        Self { name: Name::Shared(name.into()), types: PhantomData }
+        Self { name: Name::Shared(name.into()), partitioner: None, types: PhantomData }
+    }
+
+    /// Sets who chooses the partition of the topic's records: `forward`, and an
+    /// [`EventProducer`](crate::EventProducer) of the topic. By default the key's murmur2 hash
+    /// decides. GKES: `OptionalPartitioner.ForTopic`.
+    ///
+    /// A handler knows the number of partitions of declared outputs alone: declare the topic by
+    /// [`SourceBuilder::output`](crate::SourceBuilder::output).
+    ///
+    /// # Examples
+    /// ```
+    /// use streams_core::prelude::*;
+    /// use streams_core::record::RoundRobin;
+    ///
+    /// #[derive(Events)]
+    /// enum Work {
+    ///     Started(String),
+    /// }
+    ///
+    /// static TURNS: RoundRobin = RoundRobin::new();
+    /// static WORK: Topic<Work> = Topic::new("work").partitioner(&TURNS);
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub const fn partitioner(mut self, partitioner: &'static dyn Partitioner) -> Self {
+        self.partitioner = Some(partitioner);
+        self
+    }
+
+    /// Who chooses the partition of the topic's records, if it is not the key's murmur2 hash.
+    pub(crate) const fn chosen_by(&self) -> Option<&'static dyn Partitioner> {
+        self.partitioner
     }
 
     /// The topic's name.
@@ -93,7 +126,7 @@ impl<E, K> Topic<E, K> {
 
 impl<E, K> Clone for Topic<E, K> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), types: PhantomData }
+        Self { name: self.name.clone(), partitioner: self.partitioner, types: PhantomData }
     }
 }
 

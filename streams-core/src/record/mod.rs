@@ -8,6 +8,7 @@
 mod headers;
 mod outputs;
 mod partitioner;
+mod partitioners;
 mod producer_record;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::headers::{Header, Headers, HeadersIter};
 pub(crate) use self::headers::{encode_header, trace_headers};
 pub use self::outputs::{OutputMark, OutputRef, OutputWriter, Outputs};
 pub use self::partitioner::{murmur2, partition_for_key};
+pub use self::partitioners::{Manual, Murmur2, Partitioner, RoundRobin};
 pub use self::producer_record::ProducerRecord;
 
 /// The header that carries the record type, as in GKES (`RecordTypeHeaderKey`).

@@ -110,6 +110,32 @@ impl Outputs {
         OutputWriter { outputs: self, start, entry: Some(entry) }
     }
 
+    /// Appends a copy of a record.
+    pub(crate) fn push(&mut self, output: &OutputRef<'_>) {
+        let copy = |bytes: &[u8]| {
+            let bytes = bytes.to_vec();
+            move |buffer: &mut Vec<u8>| {
+                buffer.extend_from_slice(&bytes);
+                Ok::<_, std::convert::Infallible>(())
+            }
+        };
+        let mut record = self.record(output.topic.to_owned());
+        record.headers(output.headers().raw());
+        if let Some(partition) = output.partition {
+            record.partition(partition);
+        }
+        if let Some(timestamp_ms) = output.timestamp_ms {
+            record.timestamp_ms(timestamp_ms);
+        }
+        if let Some(key) = output.key {
+            let Ok(_) = record.key_with(copy(key));
+        }
+        if let Some(value) = output.value {
+            let Ok(_) = record.value_with(copy(value));
+        }
+        record.finish();
+    }
+
     /// The records from the `from`th on, in order.
     pub fn iter_from(&self, from: usize) -> impl Iterator<Item = OutputRef<'_>> {
         self.entries.get(from..).unwrap_or_default().iter().map(|entry| OutputRef {
@@ -121,6 +147,18 @@ impl Outputs {
             headers: &self.data[entry.headers.clone()],
             header_count: entry.header_count,
         })
+    }
+
+    /// The last record.
+    pub(crate) fn last(&self) -> Option<OutputRef<'_>> {
+        self.iter_from(self.entries.len().saturating_sub(1)).next()
+    }
+
+    /// Sends the last record to this partition.
+    pub(crate) fn set_last_partition(&mut self, partition: i32) {
+        if let Some(last) = self.entries.last_mut() {
+            last.partition = Some(partition);
+        }
     }
 
     /// All records, in order.

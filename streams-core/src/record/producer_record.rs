@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 
 use super::headers::trace_headers;
-use super::{Headers, Outputs, RECORD_TYPE_HEADER, Record};
+use super::{Headers, OutputRef, Outputs, RECORD_TYPE_HEADER, Record};
 
 /// A record to send: topic, and whatever else is set.
 ///
@@ -44,6 +44,32 @@ impl ProducerRecord {
             key: None,
             value: None,
             headers: Headers::default(),
+        }
+    }
+
+    /// A record for the default topic of a [`Producer`](crate::producer::Producer). A handler can't
+    /// forward it.
+    pub fn to_default_topic() -> Self {
+        Self::to("")
+    }
+
+    /// The same record, for another topic.
+    #[must_use]
+    pub fn with_topic(mut self, topic: impl Into<Cow<'static, str>>) -> Self {
+        self.topic = topic.into();
+        self
+    }
+
+    /// The record of an output.
+    pub(crate) fn from_output(output: &OutputRef<'_>) -> Self {
+        let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        Self {
+            topic: Cow::Owned(output.topic.to_owned()),
+            partition: output.partition,
+            timestamp_ms: output.timestamp_ms,
+            key: output.key.map(copy),
+            value: output.value.map(copy),
+            headers: Headers::from_pairs(output.headers().raw()),
         }
     }
 
@@ -91,6 +117,16 @@ impl ProducerRecord {
     /// Where it goes.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// The value, if it is set.
+    pub fn value_bytes(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
+    /// The key, if it is set.
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.key.as_deref()
     }
 
     /// Appends the record to `outputs`.

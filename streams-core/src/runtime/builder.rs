@@ -24,10 +24,11 @@ use crate::eos::{EosConfig, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX, metada
 use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
-use crate::handler::{EventSource, Interjection};
+use crate::handler::{EventSource, Interjection, PartitionCounts};
 use crate::jobs::Schedulers;
 use crate::jobs::durable::JobTypes;
 use crate::metrics::{MetricsHandler, MetricsSink, SourceLabels};
+use crate::producer::Destination;
 use crate::record::TopicPartition;
 
 /// How long a leaving member lets its partitions move to others, by default.
@@ -59,6 +60,8 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) changelog: Option<String>,
     pub(super) outputs: Vec<String>,
     pub(super) globals: Vec<GlobalWatch>,
+    /// The numbers of declared topics, once the source starts.
+    pub(super) partition_counts: PartitionCounts,
     pub(crate) partitions: Option<i32>,
     pub(super) replication_factor: i16,
     pub(super) topic_configs: BTreeMap<String, String>,
@@ -98,6 +101,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog: None,
             outputs: Vec::new(),
             globals: Vec::new(),
+            partition_counts: PartitionCounts::default(),
             partitions: None,
             replication_factor: -1,
             topic_configs: BTreeMap::new(),
@@ -145,6 +149,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog: self.changelog,
             outputs: self.outputs,
             globals: self.globals,
+            partition_counts: self.partition_counts,
             partitions: self.partitions,
             replication_factor: self.replication_factor,
             topic_configs: self.topic_configs,
@@ -557,6 +562,30 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    /// Returns the source's topic as a destination, with its cluster and its settings for a topic
+    /// that is created: for whoever sends events to this source. GKES: `Source.AsDestination`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use streams_core::prelude::*;
+    /// # fn send<A: streams_core::EventSource>() -> Result<(), Box<dyn std::error::Error>> {
+    /// let source = A::builder().bootstrap("localhost:9092").group("g").topic("contacts");
+    /// let producer = source.as_destination().producer().build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn as_destination(&self) -> Destination {
+        let destination = Destination::new(self.topic.clone())
+            .cluster(self.cluster.clone())
+            .replication_factor(self.replication_factor);
+        let destination = match self.partitions {
+            Some(partitions) => destination.partitions(partitions),
+            None => destination,
+        };
+        let configs = self.topic_configs.iter();
+        configs.fold(destination, |to, (name, value)| to.topic_config(name, value))
+    }
+
     /// A further property of the Kafka clients, by librdkafka's name: `fetch.max.bytes`, say.
     ///
     /// With the feature `tls`: `security.protocol` `ssl`, `ssl.ca.location`, and for a client
@@ -585,6 +614,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         }
         self.endpoint = Some(Endpoint::of(&self.cluster)?);
         self.errors.check(&self.topic, &self.changelog_name())?;
+        // Clones of these settings may declare other topics.
+        self.partition_counts = PartitionCounts::default();
         ConfigError::check("workers", self.workers, 1..=WORKERS_MAX)?;
         let (events, most) = (self.in_flight_events_max, IN_FLIGHT_EVENTS_LIMIT);
         ConfigError::check("in_flight_events_max", events, 1..=most)?;
@@ -670,6 +701,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             group_id: Arc::from(self.group.group_id.as_str()),
             changelog: Arc::from(self.changelog_name()),
             changelog_tag: None,
+            counts: self.partition_counts.clone(),
             offsets_missing: self.offsets_missing,
             changelog_missing: self.changelog_missing,
             errors: self.errors.clone(),

@@ -21,7 +21,6 @@ pub(crate) mod outage;
 mod policy;
 mod prepare;
 mod problem;
-mod producer;
 pub(crate) mod pulse;
 mod running;
 mod shared;
@@ -45,6 +44,5 @@ pub use self::policy::{
     StartFrom,
 };
 pub use self::problem::{TopicProblem, TopicRole};
-pub use self::producer::{EventProducer, SendEventError};
 pub use self::running::{RunningSource, SourceState, Stall};
 pub use self::shared::{IntoShared, NothingMissing};

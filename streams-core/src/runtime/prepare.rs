@@ -22,6 +22,7 @@ use super::worker::Assignment;
 use crate::client::CoordinatorWatch;
 use crate::client::wire::{Admin, CommittedOffset, Endpoint, Isolation, OffsetAt};
 use crate::eos::Snapshot;
+use crate::handler::PartitionCounts;
 use crate::record::TopicPartition;
 
 /// How long a former owner's open transaction is waited for: longer than the default
@@ -42,6 +43,8 @@ pub(crate) struct PrepareSettings {
     /// The changelog topic's tag.
     pub(crate) changelog_tag: Option<ChangelogTag>,
     pub(crate) changelog_missing: ChangelogMissing,
+    /// The numbers of partitions that handlers know.
+    pub(crate) counts: PartitionCounts,
     pub(crate) start_from: StartFrom,
     pub(crate) outage_timeout: Duration,
     pub(crate) take_over: TakeOver,

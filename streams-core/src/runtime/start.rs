@@ -185,6 +185,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             source: Arc::from(self.topic.as_str()),
             changelog: self.changelog_name(),
             changelog_tag: topics.changelog,
+            counts: self.partition_counts.clone(),
             changelog_missing: self.changelog_missing,
             start_from: self.start_from,
             outage_timeout: self.outage_timeout,

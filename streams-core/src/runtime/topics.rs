@@ -106,6 +106,7 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
             return Err(SourceError::Topics(problems));
         }
         self.create_missing(admin, &missing, partitions).await?;
+        self.learn_counts(admin).await?;
         let found = match found {
             Some(found) => found,
             None => created(admin, &changelog).await?,
@@ -125,6 +126,15 @@ impl<A: EventSource, Unshared: 'static> SourceBuilder<A, Unshared> {
         let outputs = self.outputs.iter().map(String::as_str);
         let names: BTreeSet<&str> = outputs.chain(self.errors.dead_letter_topics()).collect();
         names.into_iter()
+    }
+
+    /// Tells the handlers how many partitions the declared topics have.
+    async fn learn_counts(&self, admin: &mut Admin) -> Result<(), ClientError> {
+        let declared = self.outputs.iter().chain([&self.topic]).cloned().collect();
+        let counts = admin.counts(&declared).await?;
+        let known = counts.into_iter().filter_map(|(topic, count)| Some((topic, count.ok()?)));
+        self.partition_counts.learn(known);
+        Ok(())
     }
 
     fn configured(&self, source: TopicDescription) -> Option<TopicProblem> {

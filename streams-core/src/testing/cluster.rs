@@ -146,6 +146,11 @@ impl Cluster {
 }
 
 impl State {
+    /// The number of partitions of each topic.
+    pub(crate) const fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
     /// Makes a topic, unless it is there.
     pub(crate) fn make_topic(&mut self, name: &str) {
         self.logs(name);

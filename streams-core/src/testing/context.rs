@@ -1,5 +1,6 @@
 //! A context for one handler alone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,7 +13,7 @@ use crate::codec::{AsKey, CodecError, KeyCodec};
 use crate::eos::PartitionId;
 use crate::handler::{
     Completer, Completion, CompletionSink, EventContext, EventTicket, ExecutionState, HandlerClock,
-    Result,
+    PartitionCounts, Result,
 };
 use crate::record::{Headers, RECORD_TYPE_HEADER, Record, TopicPartition};
 use crate::store::{EventSeq, StateStore};
@@ -79,6 +80,7 @@ pub struct ContextBuilder<S: StateStore> {
     is_interjection: bool,
     now: SystemTime,
     create: Option<S>,
+    partitions: BTreeMap<String, i32>,
     fill: Vec<Fill<S>>,
 }
 
@@ -95,6 +97,7 @@ impl<S: StateStore> ContextBuilder<S> {
             is_interjection: false,
             now: SystemTime::UNIX_EPOCH + START,
             create: None,
+            partitions: BTreeMap::new(),
             fill: vec![],
         }
     }
@@ -172,6 +175,13 @@ impl<S: StateStore> ContextBuilder<S> {
         self
     }
 
+    /// The number of partitions of a topic: of a declared output, say.
+    #[must_use]
+    pub fn partitions_of(mut self, topic: impl Into<String>, partitions: i32) -> Self {
+        self.partitions.insert(topic.into(), partitions);
+        self
+    }
+
     /// Fills the store; what is in it then is no change of the handler's.
     #[must_use]
     pub fn store(mut self, fill: impl FnOnce(&mut S) + 'static) -> Self {
@@ -190,6 +200,9 @@ impl<S: StateStore> ContextBuilder<S> {
         let mut context =
             EventContext::with_store(self.partition.clone(), CHANGELOG.into(), sink, store);
         context.set_clock(HandlerClock::At(self.now));
+        let counts = PartitionCounts::default();
+        counts.learn(self.partitions);
+        context.set_counts(counts);
         context.begin(None);
         let mark = context.mark();
         self.fill.into_iter().for_each(|fill| fill(&mut context.store));

@@ -16,7 +16,7 @@ use crate::codec::{AsKey, KeyCodec};
 use crate::eos::Snapshot;
 use crate::group::Generation;
 use crate::handler::{
-    EventSource, EventTicket, Events, HandlerClock, HandlerError, Outcome, Topic,
+    EventSource, EventTicket, Events, HandlerClock, HandlerError, Outcome, PartitionCounts, Topic,
 };
 use crate::record::{Outputs, ProducerRecord, Record, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
@@ -717,6 +717,7 @@ impl<A: EventSource> Instance<A> {
             Box::new(move |report| drop(reports.send(report))),
         );
         parts.runner = Some(Arc::new(jobs.clone()));
+        parts.counts = PartitionCounts::all(cluster.lock().partitions());
         let (mut slots, mut workers_slots) = (vec![], vec![]);
         for index in 0..parts.eos.pool_size {
             let (slot, commands) = Slot::without_thread();

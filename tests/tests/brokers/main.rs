@@ -15,6 +15,7 @@ mod migration;
 mod observed;
 mod outlived;
 mod poison;
+mod producers;
 mod running_totals;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_global_table_has_the_last_value_of_each_key", Needs::Nothing, globals::compacted),
     ("a_global_table_shows_committed_records_alone", Needs::Nothing, globals::transactions),
     ("a_global_changelog_pauses_resumes_and_grows", Needs::Nothing, globals::paused),
+    ("a_producer_tells_where_each_record_is", Needs::Nothing, producers::places),
     ("two_members_share_and_hand_over", Needs::Nothing, running_totals::two_members),
     ("running_totals_survives_sigkill", Needs::Nothing, running_totals::sigkill),
     ("async_jobs_survive_sigkill_in_the_order_of_each_key", Needs::Nothing, async_jobs::sigkill),

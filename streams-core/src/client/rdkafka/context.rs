@@ -77,7 +77,7 @@ impl Context {
         }
     }
 
-    fn called(&self) {
+    pub(super) fn called(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -130,11 +130,17 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         self.called();
-        let Err((error, message)) = result else {
-            return;
-        };
+        if let Err((error, message)) = result {
+            self.note_failed(error, message.topic());
+        }
+    }
+}
+
+impl Context {
+    /// Keeps the failed delivery of a record to `topic`.
+    pub(super) fn note_failed(&self, error: &KafkaError, topic: &str) {
         let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
-        let topic = message.topic().to_owned();
+        let topic = topic.to_owned();
         if let Ok(mut topics) = self.failed_topics.lock()
             && !topics.contains(&topic)
         {

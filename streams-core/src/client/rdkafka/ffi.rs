@@ -34,7 +34,7 @@ pub(super) struct RdError {
 ///
 /// rust-rdkafka's own `flush` sleeps in steps of 100 ms; this one returns at once. While it waits,
 /// librdkafka does not linger.
-pub(super) fn flush(client: &Client<Context>, timeout: Duration) -> bool {
+pub(super) fn flush<C: ClientContext>(client: &Client<C>, timeout: Duration) -> bool {
     // SAFETY: the pointer is the live client's, which outlives the call by the borrow;
     // `rd_kafka_flush` may be called from any thread.
     let code = unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
@@ -46,7 +46,10 @@ pub(super) fn flush(client: &Client<Context>, timeout: Duration) -> bool {
 /// Once librdkafka has learnt the brokers by a bootstrap connection, it drops that one and opens
 /// others. What is asked in between finds no broker, and is asked again only after a fixed time: an
 /// `init_transactions` after 500 ms, in one start of three.
-pub(super) fn await_broker(client: &Client<Context>, deadline: Instant) -> Result<(), RdError> {
+pub(super) fn await_broker<C: ClientContext>(
+    client: &Client<C>,
+    deadline: Instant,
+) -> Result<(), RdError> {
     while answering_broker(client, deadline.saturating_duration_since(Instant::now()))? < 0 {
         // Bootstrap brokers answer until they are known by their ids.
     }
@@ -55,8 +58,8 @@ pub(super) fn await_broker(client: &Client<Context>, deadline: Instant) -> Resul
 
 /// The id of the broker that answers next; negative for an address of the bootstrap list that
 /// isn't known as a broker yet. It asks for no topic's metadata.
-pub(super) fn answering_broker(
-    client: &Client<Context>,
+pub(super) fn answering_broker<C: ClientContext>(
+    client: &Client<C>,
     timeout: Duration,
 ) -> Result<i32, RdError> {
     let mut metadata = ptr::null();

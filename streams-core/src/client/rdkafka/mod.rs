@@ -3,6 +3,7 @@
 mod calls;
 mod check;
 mod context;
+mod delivery;
 mod fetcher;
 mod ffi;
 mod plain;
@@ -16,8 +17,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 
 pub(crate) use self::check::check_properties;
+pub use self::delivery::{Acknowledged, ProduceError};
+pub(crate) use self::delivery::{Delivery, SendRefused};
 pub use self::fetcher::RdFetcher;
-pub use self::plain::{DROP_FLUSH_MAX, PlainProducer, ProduceError};
+pub use self::plain::{DROP_FLUSH_MAX, PlainProducer};
 pub use self::txn::RdTxnProducer;
 use super::{ClusterConfig, Properties};
 use crate::record::OutputRef;

@@ -232,7 +232,7 @@ fn disposition_of(step: TxnStep, error: &RdError) -> Disposition {
 }
 
 /// librdkafka's own codes are negative, Kafka's positive.
-const fn cause_of(error: &RdError) -> Cause {
+pub(super) const fn cause_of(error: &RdError) -> Cause {
     const TIMED_OUT: i32 = RDKafkaErrorCode::OperationTimedOut as i32;
     const TIMED_OUT_IN_QUEUE: i32 = RDKafkaErrorCode::TimedOutQueue as i32;
     const MESSAGE_TIMED_OUT: i32 = RDKafkaErrorCode::MessageTimedOut as i32;

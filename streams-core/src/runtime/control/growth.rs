@@ -4,6 +4,7 @@
 //! source *and* changelog have, so the changelog decides: if it is not grown, by
 //! [`NewPartitions::Use`] or by hand, the new partitions are assigned to no member.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Control, Done};
@@ -90,7 +91,11 @@ async fn count(
 ) -> Result<Option<Counted>, ClientError> {
     let mut admin = settings.clients.take(&settings.endpoint);
     let (source, changelog) = (settings.source.to_string(), settings.changelog.clone());
-    let counts = admin.counts(&[source.clone(), changelog.clone()].into()).await?;
+    let mut topics = BTreeSet::from([source.clone(), changelog.clone()]);
+    topics.extend(settings.counts.topics().map(str::to_owned));
+    let counts = admin.counts(&topics).await?;
+    let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count).ok()?)));
+    settings.counts.learn(known);
     let of = |topic: &String| counts.get(topic).copied().and_then(Result::ok);
     let counted = match (of(&source), of(&changelog)) {
         (Some(source), Some(changelog)) => Counted { source, changelog },

@@ -71,6 +71,7 @@ impl Bench {
             outage_timeout: std::time::Duration::from_secs(1),
             changelog_tag: None,
             changelog_missing: ChangelogMissing::default(),
+            counts: crate::handler::PartitionCounts::default(),
             start_from: StartFrom::default(),
             take_over,
             clients: Clients::default(),

@@ -148,6 +148,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         };
         let mut context = self.pulse.guard(UserCode::Store, partition, None, "create", create)?;
         context.set_schedulers(&self.parts.schedulers);
+        context.set_counts(self.parts.counts.clone());
         context.propagate_traces(self.parts.propagate_trace_context);
         let mut task = Task::new(id, context, None, Snapshot::at(0), None);
         task.jobs = TaskJobs::new(self.parts.jobs.bounds);

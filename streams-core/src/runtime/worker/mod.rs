@@ -65,7 +65,9 @@ use crate::client::{FetchError, Fetcher, Reads, TxnProducer};
 use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
-use crate::handler::{Completion, EventSource, EventTicket, HandlerClock, Interjection};
+use crate::handler::{
+    Completion, EventSource, EventTicket, HandlerClock, Interjection, PartitionCounts,
+};
 use crate::jobs::Schedulers;
 use crate::jobs::durable::{JobRunner, JobTypes};
 use crate::metrics::{MetricsSink, SourceLabels, WorkerMeters};
@@ -190,6 +192,8 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) changelog: Arc<str>,
     /// The changelog topic's tag, which goes with each committed offset.
     pub(crate) changelog_tag: Option<ChangelogTag>,
+    /// The numbers of partitions that handlers may know.
+    pub(crate) counts: PartitionCounts,
     pub(crate) offsets_missing: OffsetsMissing,
     pub(crate) changelog_missing: ChangelogMissing,
     pub(crate) errors: ErrorPolicies,
