@@ -215,3 +215,26 @@ fn c3_a_take_over_waits_out_an_outage_while_other_partitions_continue() {
     assert_eq!(stays.state(), SourceState::Healthy);
     end(stays);
 }
+
+/// The member has lost its session when the broker comes back.
+#[test]
+fn c3_a_broker_that_is_away_during_a_take_over_ends_no_source() {
+    let world = Behind::new(2);
+    let stays = world.words().start().unwrap();
+    let leaves = world.words().instance("b").start().unwrap();
+    one_each([&stays, &leaves]);
+    world.proxy.refuse("streams-core", LIST_OFFSETS);
+    end(leaves);
+    // The group assigns the partition at once, and its take-over fails.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stays.active_partitions().len(), 1);
+    world.proxy.cut();
+    std::thread::sleep(LONG);
+    assert_eq!(stays.failure(), None);
+    world.proxy.restore();
+    assert!(stays.wait_for_active(2, PATIENCE), "{:?}", stays.stalled_partitions());
+    (0..2).for_each(|partition| world.say(&key_of(partition), "both"));
+    assert_eq!(world.outputs(2), ["both=1", "both=1"]);
+    await_that("it is healthy", || stays.state() == SourceState::Healthy);
+    end(stays);
+}

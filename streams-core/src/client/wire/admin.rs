@@ -12,11 +12,12 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, GroupId,
-    ListOffsetsRequest, MetadataRequest, OffsetFetchRequest, TopicName,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::connection::Connection;
+use super::known::KnownBrokers;
 use super::security::{Endpoint, Security};
 use super::{ClientError, error_name};
 use crate::error::Cause;
@@ -77,6 +78,7 @@ pub struct CommittedOffset {
 #[derive(Debug)]
 pub struct Admin {
     bootstrap: Vec<String>,
+    known: KnownBrokers,
     security: Security,
     any: Option<Connection>,
     /// Whether a broker has ever answered.
@@ -98,6 +100,7 @@ impl Admin {
             endpoint.bootstrap.split(',').map(|address| address.trim().to_owned()).collect();
         Self {
             bootstrap,
+            known: endpoint.known.clone(),
             security,
             any: None,
             has_answered: false,
@@ -111,7 +114,7 @@ impl Admin {
         self.has_answered
     }
 
-    /// Finds a broker that answers.
+    /// Finds a broker that answers: one of the settings, or one that the cluster has named.
     ///
     /// # Errors
     /// If none does within five seconds, or one refuses the client's credentials.
@@ -123,9 +126,10 @@ impl Admin {
         let mut backoff = BACKOFF_MIN;
         loop {
             let mut reason = "no address given".to_owned();
-            for address in &self.bootstrap {
+            for address in &self.known.to_try(&self.bootstrap) {
                 match Connection::open(address, &self.security).await {
                     Ok(connection) => {
+                        self.known.answered(address);
                         self.any = Some(connection);
                         self.has_answered = true;
                         return Ok(());
@@ -155,7 +159,9 @@ impl Admin {
         };
         let reply = connection.call(request, cap, REQUEST_TIMEOUT).await;
         if matches!(reply, Err(ClientError::Connection { .. })) {
-            self.any = None;
+            if let Some(failed) = self.any.take() {
+                self.known.failed(failed.address());
+            }
             // A broker that answers nothing but ApiVersions must not be the first one again.
             self.bootstrap.rotate_left(1);
         }
@@ -172,6 +178,7 @@ impl Admin {
             .with_topics(Some(Vec::new()))
             .with_allow_auto_topic_creation(false);
         let reply = self.call(&asked, 9).await?;
+        self.learn(&reply);
         let controller = reply.brokers.iter().find(|b| b.node_id == reply.controller_id);
         match controller.map(|b| format!("{}:{}", b.host, b.port)) {
             Some(address) => self.call_at(&address, request, cap).await,
@@ -206,7 +213,13 @@ impl Admin {
             .with_topics(Some(Vec::new()))
             .with_allow_auto_topic_creation(false);
         let reply = self.call(&request, 9).await?;
+        self.learn(&reply);
         Ok(reply.brokers.iter().map(|b| format!("{}:{}", b.host, b.port)).collect())
+    }
+
+    /// Remembers the brokers that the cluster names.
+    pub(super) fn learn(&self, reply: &MetadataResponse) {
+        self.known.named(reply.brokers.iter().map(|b| format!("{}:{}", b.host, b.port)));
     }
 
     pub(super) async fn metadata(
@@ -218,6 +231,7 @@ impl Admin {
             .with_topics(Some(vec![asked]))
             .with_allow_auto_topic_creation(false);
         let reply = self.call(&request, 12).await?;
+        self.learn(&reply);
         let address = |host: &StrBytes, port: i32| format!("{host}:{port}");
         let brokers = reply.brokers.iter().map(|b| (b.node_id, address(&b.host, b.port))).collect();
         let described = reply.topics.into_iter().next().ok_or_else(|| {

@@ -39,6 +39,7 @@ impl Admin {
             .with_allow_auto_topic_creation(false);
         let what = || format!("describing topics {topics:?}");
         let reply = self.call(&request, 9).await.map_err(|error| error.during(what))?;
+        self.learn(&reply);
         let mut counts: BTreeMap<String, Result<i32, i16>> =
             topics.iter().map(|topic| (topic.clone(), Err(UNKNOWN_TOPIC_OR_PARTITION))).collect();
         for described in reply.topics {

@@ -8,6 +8,7 @@ mod consumer_protocol;
 mod error;
 mod group;
 mod growth;
+mod known;
 #[cfg(test)]
 mod scripted_tests;
 mod security;

@@ -2,7 +2,7 @@
 //! controller elsewhere.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 use super::admin::{Admin, NewTopic, UNKNOWN_TOPIC_OR_PARTITION, text};
 use super::{ClientError, Endpoint};
@@ -42,15 +43,21 @@ impl<F: Fn(&RequestKind) -> Option<ResponseKind> + Send + Sync + 'static> Script
 
 /// Starts a broker that answers by `script`, and closes the connection where that has no answer.
 async fn broker(script: impl Script) -> (String, i32) {
+    let (address, port, _) = mortal_broker(script).await;
+    (address, port)
+}
+
+/// The same; the handle ends the broker for new connections.
+async fn mortal_broker(script: impl Script) -> (String, i32, AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = Arc::new(script);
-    tokio::spawn(async move {
+    let accepts = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(stream, Arc::clone(&script)));
         }
     });
-    (format!("127.0.0.1:{port}"), i32::from(port))
+    (format!("127.0.0.1:{port}"), i32::from(port), accepts.abort_handle())
 }
 
 async fn serve(mut stream: TcpStream, script: Arc<impl Script>) -> Option<()> {
@@ -192,4 +199,28 @@ async fn c3_refused_credentials_are_no_missing_topic() {
     let (address, _) = broker(|_| metadata(9, SASL_AUTHENTICATION_FAILED, &[])).await;
     let error = admin(&address).topic("t").await.unwrap_err();
     assert_eq!(error.cause(), Cause::Access, "{error}");
+}
+
+/// The settings name one broker, and the cluster has another.
+#[tokio::test]
+async fn c3_a_cluster_is_found_again_when_the_broker_of_the_settings_is_dead() {
+    let (_, other) = broker(|_| metadata(9, NONE, &[1, 1])).await;
+    let is_dead = Arc::new(AtomicBool::new(false));
+    let dies = Arc::clone(&is_dead);
+    let (address, _, accepts) = mortal_broker(move |_| match dies.load(Ordering::Relaxed) {
+        true => None,
+        false => metadata(other, NONE, &[1, 1]),
+    })
+    .await;
+    let endpoint = Endpoint::plaintext(&address);
+    let mut admin = Admin::new(&endpoint);
+    assert!(admin.topic("t").await.unwrap().is_some());
+    is_dead.store(true, Ordering::Relaxed);
+    accepts.abort();
+    admin.topic("t").await.expect_err("the connection breaks");
+    assert!(admin.topic("t").await.unwrap().is_some());
+    let mut another = Admin::new(&endpoint.clone());
+    assert!(another.topic("t").await.unwrap().is_some(), "the clients share what they know");
+    let unknown = Admin::new(&Endpoint::plaintext(&address)).topic("t").await;
+    unknown.expect_err("without that, the cluster is not found");
 }

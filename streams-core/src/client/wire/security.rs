@@ -7,6 +7,7 @@ use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::known::KnownBrokers;
 use crate::client::{ClusterConfig, Properties};
 use crate::error::ConfigError;
 
@@ -24,6 +25,8 @@ pub struct Endpoint {
     pub bootstrap: String,
     /// How.
     pub security: Security,
+    /// Shared by all clients of this endpoint and of its clones.
+    pub(super) known: KnownBrokers,
 }
 
 impl Endpoint {
@@ -33,12 +36,13 @@ impl Endpoint {
     /// If its security can't be had: an unknown protocol, a file that can't be read.
     pub fn of(cluster: &ClusterConfig) -> Result<Self, ConfigError> {
         let bootstrap = cluster.bootstrap.clone();
-        Ok(Self { bootstrap, security: Security::of(cluster)? })
+        Ok(Self { bootstrap, security: Security::of(cluster)?, known: KnownBrokers::default() })
     }
 
     /// An endpoint without security.
     pub fn plaintext(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), security: Security::default() }
+        let (security, known) = (Security::default(), KnownBrokers::default());
+        Self { bootstrap: bootstrap.to_owned(), security, known }
     }
 }
 
