@@ -244,7 +244,7 @@ impl<S: StateStore> EventContext<S> {
 
     /// Returns the time of day, by the clock of the worker: the machine's in production, and
     /// virtual in a [`TestDriver`] and in [`testing::context`]. A deadline that a handler computes
-    /// from it can be tested; a deadline from `SystemTime::now()` can't. Kafka Streams:
+    /// from it can be tested; a deadline from the standard library's clock can't. Kafka Streams:
     /// `currentSystemTimeMs`.
     ///
     /// Each call reads the clock. An event that is processed again after an abort gets another
