@@ -122,10 +122,12 @@ pub use crate::handler::{
 pub use crate::producer::{BatchProducer, Destination, EventProducer, Producer};
 pub use crate::record::Record;
 pub use crate::runtime::{
-    Backoff, ChangelogMissing, CodePlace, CreateTopics, ErrorContext, ErrorPolicy, ErrorResponse,
-    FATAL_EXIT_CODE, IntoShared, NewPartitions, NothingMissing, OffsetsMissing, OnUndecodable,
-    OnUnreadable, RetryOrder, RetryPolicy, RunningSource, SourceBuilder, SourceError, SourceState,
-    Stall, StartFrom, TopicProblem, TopicRole, TransactionErrorContext, TransactionResponse,
-    UserCode, dead_letter,
+    Answer, Backoff, ChangelogMissing, CodePlace, CreateTopics, ErrorContext, ErrorPolicy,
+    ErrorResponse, FATAL_EXIT_CODE, InterjectError, Interjected, InterjectedAll, IntoShared,
+    NewPartitions, NothingMissing, OffsetsMissing, OnUndecodable, OnUnreadable, RetryOrder,
+    RetryPolicy, RunState, RunStatus, RunningSource, ScheduleError, ScheduledInterjection, Signal,
+    SourceBuilder, SourceError, SourceHandle, SourceSet, SourceSetError, SourceState, Stall,
+    StartFrom, TopicProblem, TopicRole, TransactionErrorContext, TransactionResponse, UserCode,
+    dead_letter,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

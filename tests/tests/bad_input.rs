@@ -449,8 +449,9 @@ fn eos3_an_incomplete_event_holds_the_offset_back() {
     let world = World::new();
     let source = world.start();
     assert!(source.wait_for_active(1, PATIENCE));
-    source.interject(0, |ctx, _| {
+    let interjected = source.interject_async(0, |ctx, answer| {
         *COMPLETER.lock().unwrap() = Some(ctx.completer());
+        answer.set("done");
         Ok(Incomplete)
     });
     world.send(&Word::Say("a".to_owned()));
@@ -463,6 +464,7 @@ fn eos3_an_incomplete_event_holds_the_offset_back() {
         Ok(Complete)
     });
     assert_eq!(read(2).unwrap().len(), 2);
+    assert_eq!(interjected.wait().unwrap(), "done");
     source.stop();
     source.wait().unwrap();
 }

@@ -379,6 +379,24 @@ impl Pool {
         }
     }
 
+    /// Adds a scheduled interjection to the partition's schedule. An abort does not take it back:
+    /// it is due then, too.
+    pub fn add_due(&mut self, partition: PartitionId, key: ScheduleKey, at_ms: i64) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.progress.set_due(key, at_ms);
+            known.committed.schedule.set(key, at_ms);
+        }
+    }
+
+    /// Removes a scheduled interjection from the partition's schedule. A commit that is under way
+    /// may still carry it.
+    pub fn remove_due(&mut self, partition: PartitionId, key: ScheduleKey) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.progress.remove_due(key);
+            let _ = known.committed.schedule.remove(key);
+        }
+    }
+
     /// Lets the transaction that was offered commit the partition's offset and schedule, though no
     /// event has effects in it. `last` is the partition's last event so far.
     ///

@@ -290,6 +290,11 @@ impl Progress {
         self.schedule.set(key, at_ms);
     }
 
+    /// Removes a scheduled interjection.
+    pub fn remove_due(&mut self, key: ScheduleKey) {
+        let _ = self.schedule.remove(key);
+    }
+
     /// A record at `offset` was fetched.
     pub fn deliver(&mut self, offset: i64) -> Delivery {
         if offset < self.position() {

@@ -47,6 +47,12 @@ impl Schedule {
         }
     }
 
+    /// Removes the interjection. Returns when it would have run next, if that was known.
+    pub fn remove(&mut self, key: ScheduleKey) -> Option<i64> {
+        let place = self.0.iter().position(|(known, _)| *known == key)?;
+        Some(self.0.remove(place).1)
+    }
+
     /// The bytes that a schedule of so many interjections takes at most.
     pub const fn bytes_max(interjections: usize) -> usize {
         interjections * ENTRY_BYTES_MAX
@@ -117,6 +123,8 @@ mod tests {
         assert!(text.len() <= Schedule::bytes_max(schedule.len()), "{text}");
         assert_eq!(schedule.get(ScheduleKey::new("orders::sweep", 1)), Some(1_767_225_600_000));
         assert_eq!(schedule.get(ScheduleKey::new("orders::other", 0)), None);
+        assert_eq!(schedule.remove(ScheduleKey(u32::MAX)), Some(AT_MS_MAX));
+        assert_eq!((schedule.remove(ScheduleKey(u32::MAX)), schedule.len()), (None, 4));
     }
 
     #[test]

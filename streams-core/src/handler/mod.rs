@@ -12,6 +12,7 @@ mod events;
 mod hold;
 mod outgoing;
 mod routing;
+mod scheduled;
 mod topic;
 
 pub use self::completer::{Completer, Completion, CompletionSink, EventTicket, Finalize};
@@ -26,6 +27,7 @@ pub use self::routing::{
     DeclaredKey, EventSource, Interjection, IntoOutcome, NoDeclaredKey, Outcome, Route,
     RoutingTable,
 };
+pub(crate) use self::scheduled::Scheduled;
 pub use self::topic::Topic;
 
 /// How far an event is, when its handler returns without an error.

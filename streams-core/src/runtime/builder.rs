@@ -10,6 +10,7 @@ use super::callbacks::Callbacks;
 use super::control::{CHECK_MAX, CHECK_MIN, Growth};
 use super::error_policy::ErrorPolicies;
 use super::instance::InstanceName;
+use super::interjection_settings::INTERJECTION_QUEUE;
 use super::outage::{OUTAGE_TIMEOUT_MAX, OUTAGE_TIMEOUT_MIN};
 use super::policy::{
     ChangelogMissing, CreateTopics, NewPartitions, OffsetsMissing, OnUnreadable, StartFrom,
@@ -20,11 +21,11 @@ use super::store_factory::StoreFactory;
 use super::worker::{FromWorker, MakeFetcher, WorkerParts};
 use crate::client::ClusterConfig;
 use crate::client::wire::Endpoint;
-use crate::eos::{EosConfig, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX, metadata_bytes_min};
+use crate::eos::{EosConfig, IN_FLIGHT_EVENTS_LIMIT, IN_FLIGHT_EVENTS_MAX};
 use crate::error::{ConfigError, OUTAGE_TIMEOUT};
 use crate::global::{Global, GlobalWatch};
 use crate::group::{Assignor, GroupConfig};
-use crate::handler::{EventSource, Interjection, PartitionCounts};
+use crate::handler::{EventSource, Interjection, PartitionCounts, Scheduled};
 use crate::jobs::Schedulers;
 use crate::jobs::durable::JobTypes;
 use crate::metrics::{MetricsHandler, MetricsSink, SourceLabels};
@@ -43,8 +44,6 @@ const MAX_POLL_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const MAX_POLL_INTERVAL_MAX: Duration = Duration::from_hours(24);
 const LEAVE_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 const WORKERS_MAX: usize = 256;
-const INTERJECTION_MIN: Duration = Duration::from_millis(1);
-const INTERJECTION_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// The settings of a source; made by `Source::builder()`. `Missing` is what its handlers share,
 /// until that is given by [`SourceBuilder::shared`], and `()` then.
@@ -77,6 +76,9 @@ pub struct SourceBuilder<A: EventSource, Missing = ()> {
     pub(super) changelog_missing: ChangelogMissing,
     pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
     pub(super) jobs: JobTypes<A::Store>,
+    /// Further ones, with what they capture.
+    pub(super) scheduled: Vec<Scheduled<A::Store>>,
+    pub(crate) interjection_queue: usize,
     pub(super) shared: Option<Arc<A::Shared>>,
     pub(super) missing: PhantomData<fn() -> Missing>,
     pub(super) stores: StoreFactory<A::Store>,
@@ -117,6 +119,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             changelog_missing: ChangelogMissing::default(),
             interjections: A::TABLE.interjections.to_vec(),
             jobs: JobTypes::default(),
+            scheduled: Vec::new(),
+            interjection_queue: INTERJECTION_QUEUE,
             shared: None,
             missing: PhantomData,
             stores: StoreFactory::default(),
@@ -167,6 +171,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             jobs: self.jobs,
             stores: self.stores,
             propagate_trace_context: self.propagate_trace_context,
+            scheduled: self.scheduled,
+            interjection_queue: self.interjection_queue,
             leave_timeout: self.leave_timeout,
             outage_timeout: self.outage_timeout,
             stalled_after: self.stalled_after,
@@ -394,13 +400,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// How long a partition that has further records may not advance before the source reports it:
     /// 1 s to 24 h, by default 1 minute. The worker looks once a second. From then until the
     /// partition advances again, the source is [`SourceState::Stalled`], and
-    /// [`RunningSource::stalled_partitions`] says what holds the partition up.
+    /// [`SourceHandle::stalled_partitions`] says what holds the partition up.
     ///
     /// Set it above the longest time for which an incomplete event or a producer's open transaction
     /// may hold a partition up.
     ///
     /// [`SourceState::Stalled`]: super::SourceState::Stalled
-    /// [`RunningSource::stalled_partitions`]: super::RunningSource::stalled_partitions
+    /// [`SourceHandle::stalled_partitions`]: super::SourceHandle::stalled_partitions
     #[must_use]
     pub const fn stalled_after(mut self, time: Duration) -> Self {
         self.stalled_after = time;
@@ -555,13 +561,6 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
-    /// Adds an interjection whose interval is known only now. GKES: `ScheduleInterjection`.
-    #[must_use]
-    pub fn interjection(mut self, interjection: Interjection<A::Store, A::Shared>) -> Self {
-        self.interjections.push(interjection);
-        self
-    }
-
     /// Returns the source's topic as a destination, with its cluster and its settings for a topic
     /// that is created: for whoever sends events to this source. GKES: `Source.AsDestination`.
     ///
@@ -622,24 +621,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         if let Some(partitions) = self.partitions {
             ConfigError::check("partitions", partitions, 1..=100_000)?;
         }
-        for interjection in &self.interjections {
-            let every = INTERJECTION_MIN..=INTERJECTION_MAX;
-            ConfigError::check_duration("every", interjection.every, every)?;
-            let jitter = Duration::ZERO..=interjection.every;
-            ConfigError::check_duration("jitter", interjection.jitter, jitter)?;
-        }
-        let (limit, least) =
-            (self.eos.offset_metadata_max_bytes, metadata_bytes_min(self.interjections.len()));
-        if limit < least {
-            let (name, value) = ("offset_metadata_max_bytes", limit.to_string());
-            let interjections = self.interjections.len();
-            let hint = format!(
-                "the schedule of {interjections} interjections travels in the offset's metadata, \
-                 which takes up to {least} bytes: raise `EosConfig::offset_metadata_max_bytes` and \
-                 the brokers' `offset.metadata.max.bytes`"
-            );
-            return Err(ConfigError::Invalid { name, value, hint });
-        }
+        self.check_interjections()?;
         self.jobs.check()?;
         let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
         ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;
@@ -707,7 +689,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             errors: self.errors.clone(),
             dead_letter_topics: self.output_names().map(str::to_owned).collect(),
             on_unreadable: self.on_unreadable,
-            interjections: self.interjections.clone(),
+            interjections: self.all_scheduled(),
             shared: self.shared_by_all(),
             jobs: Arc::new(self.jobs.clone()),
             job_types: self.jobs.names().collect(),

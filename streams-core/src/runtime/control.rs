@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::ending::Signals;
 use self::growth::Counted;
 pub(crate) use self::growth::{CHECK_MAX, CHECK_MIN, Growth};
 use self::hold::Hold;
@@ -293,7 +292,6 @@ impl Control {
         let on_event = move |event| drop(events.send(event));
         tokio::spawn(run(member, transport, commands, on_event));
         self.ask_retention();
-        let mut signals = Signals::default();
         let every = self.growth.every;
         let mut counts = tokio::time::interval_at(Instant::now() + every, every);
         counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -306,10 +304,9 @@ impl Control {
                 Some(event) = group_events.recv() => self.group_event(event),
                 Some(message) = from_workers.recv() => self.worker_says(message),
                 Some(done) = done.recv() => self.done(done),
-                Some(command) = user.recv() => self.user_command(command, &mut signals),
+                Some(command) = user.recv() => self.user_command(command),
                 _ = counts.tick(), if self.goes_on() => self.look_for_partitions(),
                 _ = looks.tick() => self.look_for_stuck(),
-                () = signals.recv() => self.user_command(UserCommand::Stop, &mut signals),
                 () = tokio::time::sleep_until(deadline), if stopping => self.time_is_over(),
             }
         }

@@ -280,6 +280,9 @@ pub enum SourceError {
     /// A partition can't be read.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// This system can't listen to a signal that is to stop the source.
+    #[error("can't listen to signals: {0}; name signals that this system has")]
+    Signals(String),
     /// The group can't be joined.
     #[error("{0}")]
     Group(String),

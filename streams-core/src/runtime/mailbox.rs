@@ -3,7 +3,7 @@
 //! Not bounded by itself, because each sender is: a producer thread answers one command at a time,
 //! a completer completes one event of the in-flight window, a partition runs
 //! `DurableJobs::concurrency` durable jobs at a time, the control thread speaks once for each
-//! change of the group.
+//! change of the group, and handles ask for `interjection_queue` interjections at a time.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};

@@ -40,7 +40,7 @@ pub enum OnUnreadable {
     #[default]
     Fail,
     /// Leave out all records of the batch, with a warning. It counts in
-    /// [`RunningSource::batches_skipped`](crate::RunningSource::batches_skipped).
+    /// [`SourceHandle::batches_skipped`](crate::SourceHandle::batches_skipped).
     Skip,
 }
 
@@ -127,7 +127,7 @@ pub enum ChangelogMissing {
 pub enum NewPartitions {
     /// Leave them alone, and log an error that explains the choices, again and again. The source
     /// continues with the partitions that it has, and nothing reads the new ones:
-    /// [`RunningSource::unused_partitions`](crate::RunningSource::unused_partitions).
+    /// [`SourceHandle::unused_partitions`](crate::SourceHandle::unused_partitions).
     #[default]
     Refuse,
     /// Use them: the changelog is grown to as many, and the group shares them out. Right for

@@ -3,21 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use super::block::{block_on, either};
 use super::error::SourceError;
-use super::mailbox::Mailbox;
-use super::worker::ToWorker;
-use crate::ExecutionState;
-use crate::client::rdkafka::RdTxnProducer;
+use super::handle::{Lifecycle, SourceHandle};
+use super::signals::Signal;
+use super::status::{RunState, RunStatus};
 use crate::group::GroupView;
-use crate::handler::{EventContext, EventSource, Result as HandlerResult};
+use crate::handler::EventSource;
 use crate::metrics::{Metric, MetricsSink};
 
 /// Whether a source is well: for a deployment's health check.
@@ -30,7 +29,7 @@ pub enum SourceState {
     /// The source works.
     Healthy,
     /// The source runs, but a partition does not advance although it has further records:
-    /// [`RunningSource::stalled_partitions`] says which.
+    /// [`stalled_partitions`](crate::SourceHandle::stalled_partitions) returns which.
     Stalled,
     /// The source ran into an error that it can't get over; it stops, or has stopped.
     Unhealthy,
@@ -48,21 +47,21 @@ pub struct Stall {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     state: SourceState,
-    has_ended: bool,
-    failure: Option<String>,
-    active: BTreeSet<i32>,
-    view: Option<GroupView>,
+    pub(super) has_ended: bool,
+    pub(super) failure: Option<String>,
+    pub(super) active: BTreeSet<i32>,
+    pub(super) view: Option<GroupView>,
     /// Partitions of the source that no member reads.
-    unused: Range<i32>,
-    lags: BTreeMap<i32, i64>,
-    batches_skipped: u64,
-    stalls: BTreeMap<i32, Stall>,
+    pub(super) unused: Range<i32>,
+    pub(super) lags: BTreeMap<i32, i64>,
+    pub(super) batches_skipped: u64,
+    pub(super) stalls: BTreeMap<i32, Stall>,
 }
 
 impl Shared {
-    fn state(&self) -> SourceState {
+    pub(super) fn state(&self) -> SourceState {
         match self.state {
             SourceState::Unhealthy => SourceState::Unhealthy,
             _ if self.has_ended => SourceState::Ended,
@@ -79,6 +78,8 @@ struct Inner {
     at_end: Condvar,
     /// For futures that wait for it.
     ended: watch::Sender<bool>,
+    /// For the application's own tasks.
+    status: RunStatus,
 }
 
 /// What the control thread lets others see.
@@ -91,7 +92,7 @@ impl SharedState {
         self.0.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<R>(&self, read: impl FnOnce(&mut Shared) -> R) -> R {
+    pub(super) fn with<R>(&self, read: impl FnOnce(&mut Shared) -> R) -> R {
         read(&mut self.lock())
     }
 
@@ -118,6 +119,32 @@ impl SharedState {
         });
         self.0.at_end.notify_all();
         self.0.ended.send_replace(true);
+        self.0.status.advance(RunState::Ended);
+    }
+
+    /// The source has begun to stop.
+    pub(crate) fn stopping(&self) {
+        self.0.status.advance(RunState::Stopping);
+    }
+
+    pub(super) fn status(&self) -> &RunStatus {
+        &self.0.status
+    }
+
+    /// Waits until the source has ended.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ended = self.0.ended.subscribe();
+        async move {
+            // The sender lives as long as the state; a source without one has ended.
+            let _ = ended.wait_for(|has_ended| *has_ended).await;
+        }
+    }
+
+    /// Blocks until the source has ended, for at most `timeout`. Returns true if it has.
+    pub(super) fn wait_until_ended(&self, timeout: Duration) -> bool {
+        let running = |shared: &mut Shared| !shared.has_ended;
+        let waited = self.0.at_end.wait_timeout_while(self.lock(), timeout, running);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
     }
 
     /// The partition does not advance, for this reason; or does again.
@@ -171,35 +198,42 @@ impl SharedState {
 }
 
 /// What the user asks for.
-#[derive(Clone, Copy, Debug)]
 pub(crate) enum UserCommand {
+    /// Stop in good order. A source that stops already goes on with that.
     Stop,
+    /// Stop at once.
     StopNow,
-    StopOnSignals,
+    /// A signal came: stop in good order, and faster each time it comes again.
+    Signal,
+    /// Listen to these signals, and hand each on.
+    OnSignals(Vec<Signal>, OnSignal),
 }
 
-/// A source that was started. Dropping it stops it, and waits for its end.
+/// Takes a signal; returns false if it takes no more.
+pub(crate) type OnSignal = Arc<dyn Fn(Signal) -> bool + Send + Sync>;
+
+/// A source that was started: the owner of its threads, and a [`SourceHandle`] by `Deref`. The
+/// [module's page](crate::runtime) tells how sources run and end.
+///
+/// Dropping it stops it in good order, and waits for its end. If [`stop`](SourceHandle::stop) was
+/// called before, the drop waits for that end and does not cut it short. To leave a source running
+/// without an owner, keep the `RunningSource` in a static or a thread that waits.
 pub struct RunningSource<A: EventSource> {
-    partitions: i32,
-    commands: UnboundedSender<UserCommand>,
-    thread: Option<JoinHandle<Result<(), SourceError>>>,
-    state: SharedState,
-    workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+    handle: SourceHandle<A>,
+    thread: Option<SourceThread>,
     metrics: MetricsSink,
 }
 
-const POLL: Duration = Duration::from_millis(5);
+/// The control thread of a source.
+pub(super) type SourceThread = JoinHandle<Result<(), SourceError>>;
 
 impl<A: EventSource> RunningSource<A> {
     pub(crate) const fn new(
-        partitions: i32,
-        commands: UnboundedSender<UserCommand>,
-        thread: JoinHandle<Result<(), SourceError>>,
-        state: SharedState,
-        workers: Vec<Mailbox<ToWorker<A::Store, RdTxnProducer>>>,
+        handle: SourceHandle<A>,
+        thread: SourceThread,
         metrics: MetricsSink,
     ) -> Self {
-        Self { partitions, commands, thread: Some(thread), state, workers, metrics }
+        Self { handle, thread: Some(thread), metrics }
     }
 
     /// Sends a metric of the application to the source's `MetricsHandler`, after those that wait
@@ -209,136 +243,9 @@ impl<A: EventSource> RunningSource<A> {
         self.metrics.send(metric)
     }
 
-    /// The number of partitions that the source's topic had at the start.
-    pub const fn partitions(&self) -> i32 {
-        self.partitions
-    }
-
-    /// Whether the source is well. After the end it is [`SourceState::Ended`], or still
-    /// [`SourceState::Unhealthy`] if an error was the reason.
-    pub fn state(&self) -> SourceState {
-        self.state.with(|shared| shared.state())
-    }
-
-    /// Returns the partitions of this member that do not advance although they have further
-    /// records, each with what holds it up.
-    pub fn stalled_partitions(&self) -> BTreeMap<i32, Stall> {
-        self.state.with(|shared| shared.stalls.clone())
-    }
-
-    /// The partitions whose events are processed here.
-    pub fn active_partitions(&self) -> BTreeSet<i32> {
-        self.state.with(|shared| shared.active.clone())
-    }
-
-    /// The group as its leader planned it last: its members, their partitions and warm copies, and
-    /// what is on its way from one to another; `None` before the first generation.
-    pub fn group_view(&self) -> Option<GroupView> {
-        self.state.with(|shared| shared.view.clone())
-    }
-
-    /// The partitions that were added to the source's topic while it ran, and that no member reads:
-    /// [`NewPartitions::Refuse`](super::NewPartitions::Refuse).
-    pub fn unused_partitions(&self) -> Range<i32> {
-        self.state.with(|shared| shared.unused.clone())
-    }
-
-    /// The warm copies that are kept here, each with the number of changelog offsets that it is
-    /// behind, as of a second ago.
-    pub fn warm_copies(&self) -> BTreeMap<i32, i64> {
-        self.state.with(|shared| shared.lags.clone())
-    }
-
-    /// Returns how many batches of records were left out because they can't be read
-    /// ([`OnUnreadable::Skip`](crate::OnUnreadable)).
-    pub fn batches_skipped(&self) -> u64 {
-        self.state.with(|shared| shared.batches_skipped)
-    }
-
-    /// Returns the error that ended the source, once it has ended; `None` before, and if the source
-    /// ended as it was asked to.
-    pub fn failure(&self) -> Option<String> {
-        self.state.with(|shared| shared.failure.clone())
-    }
-
-    /// Waits until the source has ended, however it ended. The future borrows nothing, so an
-    /// application can await it beside its other work, and end when the source does.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # use streams_core::prelude::*;
-    /// # async fn serve() {}
-    /// # async fn run<A: EventSource>(source: std::sync::Arc<streams_core::RunningSource<A>>) {
-    /// let ended = source.ended();
-    /// tokio::select! {
-    ///     () = serve() => {}
-    ///     () = ended => println!("the source has ended: {:?}", source.failure()),
-    /// }
-    /// # }
-    /// ```
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut ended = self.state.0.ended.subscribe();
-        async move {
-            // The sender lives as long as the state; a source without one has ended.
-            let _ = ended.wait_for(|has_ended| *has_ended).await;
-        }
-    }
-
-    /// Blocks until the source has ended, for at most `timeout`. Returns whether it has.
-    pub fn wait_until_ended(&self, timeout: Duration) -> bool {
-        let running = |shared: &mut Shared| !shared.has_ended;
-        let at_end = &self.state.0.at_end;
-        let waited = at_end.wait_timeout_while(self.state.lock(), timeout, running);
-        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
-    }
-
-    /// Waits until `partitions` are processed here. Returns whether they are, within `timeout`.
-    pub fn wait_for_active(&self, partitions: usize, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        while self.active_partitions().len() < partitions {
-            let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if ended || Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(POLL);
-        }
-        true
-    }
-
-    /// Runs `run` for `partition`, with its store, inside a transaction, if the partition is
-    /// processed here. GKES: `Interject`.
-    ///
-    /// Its effects are committed once. If the transaction is aborted, `run` is called again, as the
-    /// handlers of events are; to give a value away, take it out of an `Option`. If the partition
-    /// is lost or moves to another member before that, `run` is dropped.
-    pub fn interject(
-        &self,
-        partition: i32,
-        run: impl FnMut(&mut EventContext<A::Store>, SystemTime) -> HandlerResult<ExecutionState>
-        + Send
-        + 'static,
-    ) {
-        let worker = usize::try_from(partition).unwrap_or(0) % self.workers.len();
-        self.workers[worker].send(ToWorker::Interject(partition, Box::new(run)));
-    }
-
-    /// Asks the source to stop. It goes on until its partitions have moved to others, one by one,
-    /// to members that have warm copies of them, but no longer than `leave_timeout`; then it
-    /// finishes what has begun, commits, and leaves the group. Asked again, it stops at once, and
-    /// within seconds even if a handler never returns: then its thread is abandoned.
-    pub fn stop(&self) {
-        let _ = self.commands.send(UserCommand::Stop);
-    }
-
-    /// Asks the source to stop at once: what is open is aborted. A handler that does not return
-    /// within seconds is abandoned with its thread.
-    pub fn stop_now(&self) {
-        let _ = self.commands.send(UserCommand::StopNow);
-    }
-
-    /// Stops on SIGINT and SIGTERM, as [`RunningSource::stop`] does; the second one forces.
-    pub fn stop_on_signals(&self) {
-        let _ = self.commands.send(UserCommand::StopOnSignals);
+    /// Returns a handle that other threads and tasks keep: it neither borrows nor owns the source.
+    pub fn handle(&self) -> SourceHandle<A> {
+        self.handle.clone()
     }
 
     /// Waits until the source has ended.
@@ -349,7 +256,8 @@ impl<A: EventSource> RunningSource<A> {
         self.join()
     }
 
-    /// Runs until SIGINT or SIGTERM, then stops in good order.
+    /// Runs until SIGINT or SIGTERM, then stops in good order. The second signal stops it at once.
+    /// On other systems than Unix: until Ctrl-C. GKES: `WaitForSignals(nil)`.
     ///
     /// # Errors
     /// If it ended by itself: why.
@@ -358,16 +266,97 @@ impl<A: EventSource> RunningSource<A> {
         self.wait()
     }
 
+    /// Blocks until one of `signals` comes and `pre_hook` agrees, then stops in good order and
+    /// waits for the end. GKES: `WaitForSignals`.
+    ///
+    /// `pre_hook` runs in this thread. If it returns false, the source goes on. After it has
+    /// returned true it is not called again: the next signal stops the source at once.
+    ///
+    /// # Errors
+    /// If the source ended by itself: why. If this system can't listen to a signal:
+    /// [`SourceError::Signals`]; the source has stopped then.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use streams_core::prelude::*;
+    /// use streams_core::{RunningSource, Signal, SourceError};
+    ///
+    /// fn run<A: EventSource>(source: RunningSource<A>) -> Result<(), SourceError> {
+    ///     let signals = [Signal::Terminate, Signal::User1];
+    ///     source.wait_for_signals(signals, |signal| {
+    ///         println!("{signal}: shutting down");
+    ///         signal != Signal::User1
+    ///     })
+    /// }
+    /// ```
+    pub fn wait_for_signals(
+        self,
+        signals: impl IntoIterator<Item = Signal>,
+        pre_hook: impl FnMut(Signal) -> bool,
+    ) -> Result<(), SourceError> {
+        let lifecycle = self.handle.lifecycle();
+        lifecycle.obey_signals(signals, pre_hook, |command| lifecycle.command(command));
+        self.wait()
+    }
+
+    /// Blocks until `shutdown` is ready, then stops in good order and waits for the end. A source
+    /// that ends by itself is not waited for any longer. GKES: `WaitForChannel`.
+    ///
+    /// Any future will do: the receiving end of a `tokio::sync::oneshot` channel, whose sender
+    /// sends or is dropped; a `CancellationToken`;
+    /// [`RunStatus::stopping`](crate::RunStatus::stopping). It is polled in this thread, without an
+    /// executor.
+    ///
+    /// # Errors
+    /// If the source ended by itself: why.
+    pub fn wait_for(self, shutdown: impl Future) -> Result<(), SourceError> {
+        block_on(either(shutdown, self.ended()));
+        self.stop();
+        self.wait()
+    }
+
+    /// Runs until `shutdown` is ready, then stops in good order and waits for the end, as
+    /// [`RunningSource::wait_for`] does for threads.
+    ///
+    /// A future that is dropped before its end stops the source, as a dropped `RunningSource`.
+    ///
+    /// # Errors
+    /// If the source ended by itself: why.
+    pub async fn run_until(self, shutdown: impl Future) -> Result<(), SourceError> {
+        either(shutdown, self.ended()).await;
+        self.stop();
+        self.ended().await;
+        // The thread ends right after it has said so.
+        self.wait()
+    }
+
+    /// Gives the parts to the owner of several sources.
+    pub(super) fn into_parts(mut self) -> (Lifecycle, Option<SourceThread>) {
+        (self.handle.lifecycle().clone(), self.thread.take())
+    }
+
     fn join(&mut self) -> Result<(), SourceError> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        thread.join().unwrap_or_else(|_| Err(SourceError::Thread("control".to_owned())))
+        self.thread.take().map_or(Ok(()), join)
+    }
+}
+
+pub(super) fn join(thread: SourceThread) -> Result<(), SourceError> {
+    thread.join().unwrap_or_else(|_| Err(SourceError::Thread("control".to_owned())))
+}
+
+impl<A: EventSource> Deref for RunningSource<A> {
+    type Target = SourceHandle<A>;
+
+    fn deref(&self) -> &SourceHandle<A> {
+        &self.handle
     }
 }
 
 impl<A: EventSource> Drop for RunningSource<A> {
     fn drop(&mut self) {
+        if self.thread.is_none() {
+            return;
+        }
         self.stop();
         if let Err(error) = self.join() {
             tracing::error!(%error, "the source had failed");

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use super::builder::SourceBuilder;
 use super::control::{Control, Timeouts, WorkerHandle};
 use super::error::SourceError;
+use super::handle::{Lifecycle, Port, SourceHandle};
 use super::instance::InstanceName;
 use super::mailbox::Mailbox;
 use super::prepare::{Clients, PrepareSettings};
@@ -49,6 +50,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let (ready, started) = std::sync::mpsc::channel();
         let (user, commands) = tokio::sync::mpsc::unbounded_channel();
         let state = SharedState::default();
+        let (queue_limit, schedules) = (settings.interjection_queue, settings.schedules());
         let coordinator = CoordinatorWatch::default();
         let at_start = Arc::new(AtomicI32::new(i32::MAX));
         let runner = settings.job_runner()?;
@@ -96,7 +98,11 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
         match started.recv() {
             Ok(Ok(partitions)) => {
-                Ok(RunningSource::new(partitions, user, thread, state, mailboxes, metrics))
+                let lifecycle = Lifecycle { commands: user, state };
+                let ports = mailboxes.into_iter().map(Port::new).collect();
+                let handle =
+                    SourceHandle::new(partitions, lifecycle, ports, queue_limit, schedules);
+                Ok(RunningSource::new(handle, thread, metrics))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => match thread.join() {

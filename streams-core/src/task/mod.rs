@@ -17,20 +17,23 @@
 //! [`Hold`](crate::handler::Hold) keeps a task from taking events, too, and so does a bound of
 //! durable jobs that is reached.
 
+mod asked;
 mod restore;
 mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
+pub(crate) use self::asked::Asked;
+pub use self::asked::Interject;
 pub use self::restore::{Moment, Restore, RestoreProgress, WARM_LAG_MAX, WarmCopy};
 pub use self::retry::{Retries, Turn, Verdict};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
-use crate::handler::{EventContext, EventTicket, ExecutionState, Result as HandlerResult};
+use crate::handler::{EventContext, EventTicket};
 use crate::jobs::durable::{DurableJobs, TaskJobs};
 use crate::record::{Record, TopicPartition};
-use crate::runtime::CommittedWith;
+use crate::runtime::{CommittedWith, InterjectError};
 use crate::store::{EventSeq, StateStore};
 
 /// Where a task is.
@@ -85,7 +88,7 @@ pub enum Input {
         /// When it runs again, in milliseconds since the Unix epoch.
         next_ms: i64,
     },
-    /// An interjection that somebody asked for.
+    /// An interjection that a caller asked for.
     Once,
 }
 
@@ -105,10 +108,6 @@ impl Input {
         }
     }
 }
-
-/// An interjection at any time, by `RunningSource::interject`.
-pub type Interject<S> =
-    Box<dyn FnMut(&mut EventContext<S>, SystemTime) -> HandlerResult<ExecutionState> + Send>;
 
 /// An interjection that has effects or is incomplete, and is not committed: an abort runs it again.
 struct Uncommitted<S: 'static> {
@@ -185,8 +184,8 @@ pub struct Task<S: StateStore> {
     incomplete_interjections: usize,
     /// The scheduled interjections among those.
     incomplete_runs: BTreeSet<usize>,
-    /// When each interjection runs next.
-    pub interjections: Vec<Instant>,
+    /// When each interjection runs next; `None` for one that is cancelled.
+    pub interjections: Vec<Option<Instant>>,
     /// Whether the group knows that.
     pub schedule: ScheduleState,
     /// Interjections that ran once and are not committed, by their first steps.
@@ -334,17 +333,44 @@ impl<S: StateStore> Task<S> {
         self.uncommitted.insert(first_step, Uncommitted { run, last_step });
     }
 
-    /// An interjection that ran once is complete: `last_step` is `None` if it had no effects.
+    /// An interjection that ran once is complete: `last_step` is `None` if it had no effects. Then
+    /// its caller is answered.
     pub fn completed_once(&mut self, first_step: EventSeq, last_step: Option<EventSeq>) {
         match (last_step, self.uncommitted.get_mut(&first_step)) {
             (Some(_), Some(known)) => known.last_step = last_step,
-            _ => drop(self.uncommitted.remove(&first_step)),
+            (None, Some(_)) => {
+                let known = self.uncommitted.remove(&first_step);
+                known.into_iter().for_each(|once| once.run.resolve(Ok(())));
+            }
+            (_, None) => {}
         }
     }
 
-    /// The effects of all steps up to `last` are committed, and the schedule with them.
+    /// Takes an interjection that ran once and is not committed.
+    pub fn take_uncommitted(&mut self, first_step: EventSeq) -> Option<Interject<S>> {
+        self.uncommitted.remove(&first_step).map(|once| once.run)
+    }
+
+    /// The task ends: nothing that is not committed will be, and the callers are told why.
+    pub fn end_uncommitted(&mut self, why: impl Fn() -> InterjectError) {
+        for once in std::mem::take(&mut self.uncommitted).into_values() {
+            once.run.resolve(Err(why()));
+        }
+    }
+
+    /// Returns true if a run of the scheduled interjection is incomplete.
+    pub fn is_incomplete(&self, which: usize) -> bool {
+        self.incomplete_runs.contains(&which)
+    }
+
+    /// The effects of all steps up to `last` are committed, and the schedule with them: whoever
+    /// asked for an interjection among them is answered.
     pub fn committed_through(&mut self, last: EventSeq) {
-        self.uncommitted.retain(|_, once| once.last_step.is_none_or(|step| step > last));
+        let is_committed =
+            |_: &EventSeq, once: &mut Uncommitted<S>| once.last_step.is_some_and(|s| s <= last);
+        for (_, once) in self.uncommitted.extract_if(.., is_committed) {
+            once.run.resolve(Ok(()));
+        }
         if self.schedule == ScheduleState::Committing {
             self.schedule = ScheduleState::Known;
         }
@@ -364,7 +390,8 @@ impl<S: StateStore> Task<S> {
     /// incomplete runs again only when it is complete.
     pub fn due(&self) -> impl Iterator<Item = (usize, Instant)> {
         let may_begin = self.takes_interjection();
-        let all = self.interjections.iter().copied().enumerate();
+        let all = self.interjections.iter().enumerate();
+        let all = all.filter_map(|(which, at)| Some((which, (*at)?)));
         all.filter(move |(which, _)| may_begin && !self.incomplete_runs.contains(which))
     }
 

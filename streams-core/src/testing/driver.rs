@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use super::client::{MemoryFetcher, MemoryProducer};
 use super::cluster::{Cluster, View};
 use super::durable::StepRunner;
 use super::{Fault, shown};
-use crate::ExecutionState;
 use crate::codec::{AsKey, KeyCodec};
 use crate::eos::Snapshot;
 use crate::group::Generation;
-use crate::handler::{
-    EventSource, EventTicket, Events, HandlerClock, HandlerError, Outcome, PartitionCounts, Topic,
-};
+use crate::handler::{EventSource, EventTicket, Events, HandlerClock, PartitionCounts, Topic};
 use crate::record::{Outputs, ProducerRecord, Record, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::runtime::worker::{Assignment, Clock, FromWorker, Next, ToWorker, Worker, WorkerParts};
-use crate::runtime::{CommittedWith, NothingMissing, SourceBuilder, SourceError, StartFrom};
+use crate::runtime::{
+    CommittedWith, Lifecycle, NothingMissing, Port, SharedState, SourceBuilder, SourceError,
+    SourceHandle, SourceState, StartFrom, UserCommand,
+};
 use crate::store::is_reserved;
 
 /// The topic of a source that was given none.
@@ -69,15 +71,19 @@ impl Clock for VirtualClock {
 }
 
 /// A running instance: the worker, and what stands around it.
-struct Instance<A: EventSource> {
-    worker: Worker<A, MemoryProducer, MemoryFetcher>,
-    mailbox: Mailbox<ToWorker<A::Store, MemoryProducer>>,
+pub(super) struct Instance<A: EventSource> {
+    pub(super) worker: Worker<A, MemoryProducer, MemoryFetcher>,
+    pub(super) mailbox: Mailbox<ToWorker<A::Store, MemoryProducer>>,
     /// The producers, each with its commands.
     slots: Vec<(SlotCalls<MemoryProducer>, Receiver<SlotCommand>)>,
     /// Commands that are on their way: nothing is faster than the latency.
     calls: VecDeque<(Instant, usize, SlotCommand)>,
     reports: Receiver<FromWorker>,
     completions: Receiver<ToWorker<A::Store, MemoryProducer>>,
+    pub(super) handle: SourceHandle<A>,
+    state: SharedState,
+    /// What handles ask for.
+    commands: UnboundedReceiver<UserCommand>,
 }
 
 /// An application on a cluster in memory, under virtual time: no broker, no threads, no waiting.
@@ -97,9 +103,9 @@ pub struct TestDriver<A: EventSource> {
     clock: VirtualClock,
     topic: Arc<str>,
     changelog: Arc<str>,
-    partitions: i32,
+    pub(super) partitions: i32,
     latency: Duration,
-    instance: Instance<A>,
+    pub(super) instance: Instance<A>,
     held: Option<VecDeque<ToWorker<A::Store, MemoryProducer>>>,
     pub(super) jobs: StepRunner,
     failure: Option<SourceError>,
@@ -333,44 +339,6 @@ impl<A: EventSource> TestDriver<A> {
         self
     }
 
-    /// Runs an interjection now, in every partition: by its function's name (`sweep`), or its whole
-    /// path.
-    ///
-    /// # Panics
-    /// If there is none of this name, or the source stops or has stopped.
-    #[track_caller]
-    pub fn interject(&mut self, name: &str) -> &mut Self {
-        (0..self.partitions).for_each(|partition| self.begin_interjection(partition, name));
-        self.settle();
-        self.assert_runs();
-        self
-    }
-
-    /// As [`TestDriver::interject`], in one partition.
-    ///
-    /// # Panics
-    /// As [`TestDriver::interject`].
-    #[track_caller]
-    pub fn interject_in(&mut self, partition: i32, name: &str) -> &mut Self {
-        self.begin_interjection(partition, name);
-        self.settle();
-        self.assert_runs();
-        self
-    }
-
-    #[track_caller]
-    fn begin_interjection(&self, partition: i32, name: &str) {
-        let is_named = |path: &str| path == name || path.rsplit("::").next() == Some(name);
-        let known = &self.builder.interjections;
-        let Some(interjection) = known.iter().find(|known| is_named(known.name)) else {
-            let known: Vec<_> = known.iter().map(|known| known.name).collect();
-            panic!("no interjection `{name}`: there are {known:?}");
-        };
-        let (call, shared) = (interjection.call, self.builder.shared_by_all());
-        let run = move |ctx: &mut _, at| state_of(call(ctx, &shared, at));
-        self.instance.mailbox.send(ToWorker::Interject(partition, Box::new(run)));
-    }
-
     /// Processes what came in from elsewhere: completers that were completed, mostly.
     ///
     /// # Panics
@@ -600,7 +568,10 @@ impl<A: EventSource> TestDriver<A> {
             let due = match next {
                 Next::Again => continue,
                 _ if moved => continue,
-                Next::Ended => return,
+                Next::Ended => {
+                    self.instance.state.end(self.failure.as_ref());
+                    return;
+                }
                 Next::Wait(due) => due,
             };
             let calls = self.instance.calls.front().map(|(at, _, _)| *at);
@@ -620,6 +591,17 @@ impl<A: EventSource> TestDriver<A> {
     fn carry(&mut self) -> bool {
         let mut moved = self.take_completions();
         moved |= self.jobs.run_all();
+        while let Ok(command) = self.instance.commands.try_recv() {
+            self.instance.state.stopping();
+            self.instance.mailbox.send(match command {
+                UserCommand::StopNow => ToWorker::StopNow,
+                // Nobody takes the partitions over, and signals are the process's.
+                UserCommand::Stop | UserCommand::Signal | UserCommand::OnSignals(..) => {
+                    ToWorker::Stop
+                }
+            });
+            moved = true;
+        }
         let now = self.clock.now();
         let instance = &mut self.instance;
         for (slot, (_, commands)) in instance.slots.iter().enumerate() {
@@ -669,11 +651,14 @@ impl<A: EventSource> TestDriver<A> {
                 (self.failure, self.has_exited) = (Some(error), true);
                 self.instance.mailbox.send(ToWorker::StopNow);
             }
-            FromWorker::Active(_)
-            | FromWorker::Drained(_)
-            | FromWorker::Retired(_)
-            | FromWorker::BatchSkipped
-            | FromWorker::Ended(_) => {}
+            FromWorker::Active(at) => {
+                self.instance.state.set(SourceState::Healthy);
+                self.instance.state.active(at.partition(), true);
+            }
+            FromWorker::Drained(at) | FromWorker::Retired(at) => {
+                self.instance.state.active(at.partition(), false);
+            }
+            FromWorker::BatchSkipped | FromWorker::Ended(_) => {}
             // One instance keeps no copies of another's.
             FromWorker::Held { .. }
             | FromWorker::Warmed(_)
@@ -727,18 +712,13 @@ impl<A: EventSource> Instance<A> {
         let fetcher = MemoryFetcher::new(cluster.clone());
         let worker = Worker::new(parts, fetcher, workers_slots, completer, inbox);
         let (calls, reports) = (VecDeque::new(), from_worker);
-        Self { worker, mailbox, slots, calls, reports, completions }
-    }
-}
-
-/// An interjection neither decodes nor is routed.
-fn state_of(outcome: Outcome) -> crate::Result<ExecutionState> {
-    match outcome {
-        Outcome::Complete => Ok(ExecutionState::Complete),
-        Outcome::Incomplete => Ok(ExecutionState::Incomplete),
-        Outcome::Failed(error) => Err(error),
-        Outcome::Undecodable(error) => Err(error.into()),
-        Outcome::Unrouted => Err(HandlerError::fail("not an interjection")),
+        let (user, commands) = tokio::sync::mpsc::unbounded_channel();
+        let state = SharedState::default();
+        let lifecycle = Lifecycle { commands: user, state: state.clone() };
+        let (ports, limit) = (vec![Port::new(mailbox.clone())], builder.interjection_queue);
+        let partitions = builder.partitions.unwrap_or(1);
+        let handle = SourceHandle::new(partitions, lifecycle, ports, limit, builder.schedules());
+        Self { worker, mailbox, slots, calls, reports, completions, handle, state, commands }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![doc = include_str!("../docs/testing.md")]
 
+mod asking;
 mod client;
 mod cluster;
 mod context;

@@ -152,6 +152,13 @@ pub(crate) struct Store<R> {
     restores: PhantomData<R>,
 }
 
+impl<R> Store<R> {
+    /// How many totals there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.tables.totals.len()
+    }
+}
+
 impl<R: Restores> StateStore for Store<R> {
     fn create(at: &TopicPartition) -> Self {
         note(at, What::StoreMade);

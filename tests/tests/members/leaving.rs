@@ -98,21 +98,62 @@ fn a_drain_ends_with_the_leave_timeout() -> Result<()> {
 }
 
 #[test]
-fn a_drain_ends_when_it_is_asked_for_again() -> Result<()> {
-    for name in ["stop-twice", "stop-and-now"] {
+fn stop_now_cuts_a_drain_short() -> Result<()> {
+    let setup = setup("stop-and-now")?;
+    let (first, slow, closed) = first_and_slow(&setup, PATIENCE)?;
+    first.stop();
+    std::thread::sleep(Duration::from_millis(500));
+    ensure!(first.active_partitions().len() == PARTITIONS, "it goes on until then");
+    first.stop_now();
+    // Somebody else asks too.
+    first.handle().stop_now();
+    let took = ended(first)?;
+    ensure!(took < AT_ONCE, "{took:?}");
+    ensure!(setup.open_offsets()? == 0, "a transaction is left open");
+    goes_on(&setup, slow, closed)
+}
+
+/// Handles of one source may all ask it to stop, and its owner may drop it meanwhile: the orderly
+/// end takes the time that it takes.
+#[test]
+fn a_second_stop_and_a_drop_do_not_cut_a_drain_short() -> Result<()> {
+    const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+    for name in ["stop-twice", "stop-and-drop"] {
         let setup = setup(name)?;
-        let (first, slow, closed) = first_and_slow(&setup, PATIENCE)?;
+        let (first, slow, closed) = first_and_slow(&setup, LEAVE_TIMEOUT)?;
+        let (asked, handle) = (Instant::now(), first.handle());
         first.stop();
-        std::thread::sleep(Duration::from_millis(500));
-        ensure!(first.active_partitions().len() == PARTITIONS, "{name}: it goes on until then");
         match name {
-            "stop-twice" => first.stop(),
-            _ => first.stop_now(),
+            "stop-twice" => {
+                std::thread::sleep(Duration::from_millis(100));
+                handle.stop();
+                ended(first)?;
+            }
+            _ => drop(first),
         }
-        let took = ended(first)?;
-        ensure!(took < AT_ONCE, "{name}: {took:?}");
+        let took = asked.elapsed();
+        ensure!((LEAVE_TIMEOUT..LEAVE_TIMEOUT + AT_ONCE).contains(&took), "{name}: {took:?}");
+        ensure!(handle.has_ended() && handle.failure().is_none(), "{name}: {handle:?}");
         ensure!(setup.open_offsets()? == 0, "{name}: a transaction is left open");
         goes_on(&setup, slow, closed)?;
     }
+    Ok(())
+}
+
+/// Without a drain: what is incomplete when the source is dropped is completed, and committed.
+#[test]
+fn a_drop_after_a_stop_aborts_nothing() -> Result<()> {
+    let setup = setup("stop-commits")?;
+    let member = setup.member::<sound::Source>().start()?;
+    ensure!(member.wait_for_active(PARTITIONS, PATIENCE));
+    let records = 2_000;
+    setup.send(&Workload { records, ..LOAD })?;
+    wait_until("the first is handled", || setup.count(What::Handled) > 0)?;
+    member.stop();
+    drop(member);
+    let handled = setup.count(What::Handled);
+    let outputs =
+        read_committed(&setup.broker.bootstrap(), &setup.topic("out"), handled, PATIENCE)?;
+    ensure!(outputs.len() == handled, "{} of {handled} are committed", outputs.len());
     Ok(())
 }

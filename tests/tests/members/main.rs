@@ -4,7 +4,9 @@
 mod app;
 mod callbacks;
 mod growth;
+mod handles;
 mod leaving;
+mod lifecycle;
 mod racks;
 mod stuck;
 mod takeover;

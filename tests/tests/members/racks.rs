@@ -34,7 +34,7 @@ fn warm_copies_of_a_running_source_go_to_other_racks_first() -> Result<()> {
     let racks: Vec<_> = view.iter().flat_map(|v| v.members.values()).map(|m| &m.rack).collect();
     ensure!(racks.iter().filter(|rack| rack.as_deref() == Some("r1")).count() == 2, "{racks:?}");
     setup.check()?;
-    members.iter().for_each(streams_core::RunningSource::stop_now);
+    members.iter().for_each(|member| member.stop_now());
     for member in members {
         ended(member)?;
     }

@@ -9,23 +9,30 @@ use crate::group::GroupCommand;
 use crate::runtime::error::SourceError;
 use crate::runtime::error_policy::exit;
 use crate::runtime::running::{SourceState, UserCommand};
+use crate::runtime::signals::listen;
 
 /// How long workers may take to end at once, and the member to leave then.
 const CUT_SHORT_MAX: Duration = Duration::from_secs(10);
 
 impl Control {
-    pub(super) fn user_command(&mut self, command: UserCommand, signals: &mut Signals) {
+    pub(super) fn user_command(&mut self, command: UserCommand) {
         match command {
-            UserCommand::Stop if self.phase == Phase::Running => self.drain(),
-            // The user asks again while the source stops: it ends at once.
-            UserCommand::Stop => self.cut_short(),
+            UserCommand::Stop | UserCommand::Signal if self.phase == Phase::Running => self.drain(),
+            // Several handles may ask: none of them cuts short what another one began.
+            UserCommand::Stop => {}
+            // A signal came again: somebody does not want to wait.
+            UserCommand::Signal => self.cut_short(),
             UserCommand::StopNow => {
                 self.stop();
-                if self.phase == Phase::Stopping {
+                if self.phase == Phase::Stopping && !self.is_cut_short {
                     self.cut_short();
                 }
             }
-            UserCommand::StopOnSignals => signals.listen(),
+            UserCommand::OnSignals(signals, on_signal) => {
+                if let Err(error) = listen(&signals, move |signal| on_signal(signal)) {
+                    self.fail(SourceError::Signals(error.to_string()));
+                }
+            }
         }
     }
 
@@ -40,6 +47,7 @@ impl Control {
         if self.leave_timeout.is_zero() || self.group.send(GroupCommand::Drain).is_err() {
             return self.stop();
         }
+        self.state.stopping();
         tracing::info!(timeout = ?self.leave_timeout, "leaving: partitions move to others first");
         self.phase = Phase::Draining;
         self.stop_by = Some(Instant::now() + self.leave_timeout);
@@ -96,6 +104,7 @@ impl Control {
 
     pub(super) fn stop(&mut self) {
         if self.goes_on() {
+            self.state.stopping();
             self.phase = Phase::Stopping;
             self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             self.tell_all(|| Word::Stop);
@@ -155,32 +164,6 @@ impl Control {
         self.stop_by = Some(Instant::now() + patience);
         if self.group.send(GroupCommand::Leave).is_err() {
             self.phase = Phase::Ended;
-        }
-    }
-}
-
-/// SIGINT and SIGTERM, once they are listened to.
-#[derive(Default)]
-pub(super) struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
-
-impl Signals {
-    pub(super) fn listen(&mut self) {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => self.0 = Some((interrupt, terminate)),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "can't listen to signals"),
-        }
-    }
-
-    pub(super) async fn recv(&mut self) {
-        match &mut self.0 {
-            None => std::future::pending().await,
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
         }
     }
 }

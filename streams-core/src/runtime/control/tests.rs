@@ -9,7 +9,7 @@ use crate::eos::Snapshot;
 use crate::runtime::history::CommittedWith;
 use crate::runtime::prepare::Clients;
 use crate::runtime::takeover::TakeOver;
-use crate::runtime::{ChangelogMissing, StartFrom};
+use crate::runtime::{ChangelogMissing, RunState, StartFrom};
 
 /// A control thread with one worker, which has partition 3.
 struct Bench {
@@ -254,12 +254,11 @@ async fn s4_a_stuck_worker_is_left_behind_and_the_member_leaves() {
 }
 
 #[tokio::test]
-async fn s4_a_stop_that_is_asked_for_again_ends_without_a_worker_that_does_not() {
+async fn s4_a_signal_that_comes_again_ends_without_a_worker_that_does_not() {
     let mut bench = Bench::new(false);
-    let mut signals = Signals::default();
-    bench.control.user_command(UserCommand::Stop, &mut signals);
+    bench.control.user_command(UserCommand::Signal);
     assert_eq!(bench.words(), ["stop"]);
-    bench.control.user_command(UserCommand::Stop, &mut signals);
+    bench.control.user_command(UserCommand::Signal);
     assert_eq!(bench.words(), ["stop now"]);
     bench.control.time_is_over();
     let left = bench.commands.try_recv();
@@ -267,6 +266,23 @@ async fn s4_a_stop_that_is_asked_for_again_ends_without_a_worker_that_does_not()
     assert!(bench.control.abandoned.contains(&0));
     bench.control.time_is_over();
     assert_eq!(bench.control.phase, Phase::Ended, "nor is the coordinator waited for");
+}
+
+/// Several handles may stop a source, and its owner drops it: none of them cuts the end short.
+#[tokio::test]
+async fn a_stop_that_is_asked_for_again_changes_nothing() {
+    let mut bench = Bench::new(false);
+    let status = bench.control.state.status().fork();
+    bench.control.user_command(UserCommand::Stop);
+    assert_eq!(bench.words(), ["stop"]);
+    assert_eq!(status.state(), RunState::Stopping, "the application's tasks hear of it");
+    bench.control.user_command(UserCommand::Stop);
+    assert_eq!(bench.words(), [""; 0]);
+    for _ in 0..2 {
+        bench.control.user_command(UserCommand::StopNow);
+    }
+    assert_eq!(bench.words(), ["stop now"], "the worker has its time to end");
+    assert!(bench.control.abandoned.is_empty());
 }
 
 fn refused(name: &str, code: i16) -> SourceError {

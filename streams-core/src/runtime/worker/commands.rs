@@ -141,6 +141,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         let (at, offset) = (task.topic_partition().clone(), to.offset);
+        for key in &self.cancelled {
+            self.pool.remove_due(id, *key);
+        }
         let runs = self.pulse.guard(UserCode::Store, &at, None, "undo_from", || task.rewind());
         tracing::info!(partition = %at, offset, "rewound");
         let is_active = task.state == TaskState::Active;
@@ -152,7 +155,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             Err(error) => return self.fail(error),
         };
         if !is_active {
-            return;
+            let why = || self.given_up(at.partition());
+            return runs.into_iter().for_each(|run| run.resolve(Err(why())));
         }
         self.run_again(at.partition(), runs);
         if let Err(error) = self.fetcher.assign(&at, offset) {

@@ -7,11 +7,11 @@ use super::step::Step;
 use super::{Clock, EVENTS_PER_ROUND, FromWorker, Waiting, Worker, find};
 use crate::client::{Fetched, Fetcher, TxnProducer, UnreadableBatch};
 use crate::eos::{Delivery, Offer};
-use crate::handler::{Completion, EventSource, IntoOutcome, Outcome};
+use crate::handler::{Completion, EventContext, EventSource, IntoOutcome, Outcome};
 use crate::record::Record;
 use crate::runtime::OnUnreadable;
 use crate::runtime::error::SourceError;
-use crate::task::{Task, TaskState, Turn};
+use crate::task::{Input, Task, TaskState, Turn};
 
 impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Processes events until there are none, or no transaction takes them, or it is time to look
@@ -231,7 +231,13 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return;
         };
         let number = task.topic_partition().partition();
+        let is_asked = matches!(waiting.input, Input::Once);
         let step = Step::completion(ticket.event, waiting);
-        self.run_event(now, slot, number, step, |ctx, _, _| finalize(ctx).into_outcome());
+        let run = |ctx: &mut EventContext<_>, _: &_, _: &_| finalize(ctx).into_outcome();
+        if !is_asked {
+            self.run_event(now, slot, number, step, run);
+        } else if let Err(failed) = self.try_event(now, slot, number, step, run) {
+            self.completion_failed(now, (slot, number), ticket.event, *failed);
+        }
     }
 }

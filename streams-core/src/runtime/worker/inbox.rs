@@ -42,9 +42,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     task.context.release(&ticket);
                 }
             }
-            ToWorker::Interject(partition, run) => {
-                self.waiting.push_back(Waiting::Interject(partition, run));
-            }
+            ToWorker::Interject(partition, run) => self.admit(partition, run),
+            ToWorker::Schedule(scheduled) => self.schedule(now, scheduled),
+            ToWorker::Unschedule(name) => self.unschedule(&name),
             ToWorker::JobDone(done) => self.job_done(done),
             ToWorker::Assign(assignment) => self.assign(now, assignment),
             ToWorker::Warm(partition, changelog) => self.warm(now, &partition, changelog),
@@ -81,6 +81,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 all.iter().for_each(|partition| self.revoke(now, partition, false));
             }
             ToWorker::StopNow => {
+                self.stopping = true;
                 self.lose_all(now);
                 self.forget_all();
                 self.abort_all();
@@ -230,8 +231,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             return (self.parts.report)(FromWorker::Drained(partition.clone()));
         }
         let id = task.id;
+        let begins = matches!(task.state, TaskState::Restoring(_) | TaskState::Active);
         // A suspended task has called `on_will_revoke` already.
-        if matches!(task.state, TaskState::Restoring(_) | TaskState::Active) && !task.suspended {
+        let says = begins && !task.suspended;
+        self.end_waiting(Some(partition.partition()));
+        if says {
             self.call_back(Call::WillRevoke, partition);
         }
         let Some(task) = self.task_of(partition) else {
@@ -261,6 +265,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Closes a task: drops it together with its store.
     pub(super) fn close(&mut self, partition: i32) {
         if let Some(mut task) = self.tasks.remove(&partition) {
+            task.end_uncommitted(|| self.given_up(partition));
             let at = task.topic_partition().clone();
             task.jobs.clear();
             self.revoke_store(&mut task);
@@ -294,7 +299,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.end_restore(partition.partition());
             self.close(partition.partition());
         }
-        self.waiting.clear();
+        self.end_waiting(None);
         // EOS-7: without a generation the worker commits nothing.
         (self.generation, self.holding) = (None, None);
         self.pool.handle(now, Event::LoseAll);

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::planted_tests::{Counted, Counts, Member, OUT, World};
 use super::{FromWorker, ToWorker};
+use crate::handler::IntoOutcome;
 use crate::jobs::durable::{JobConfig, JobError, JobRun, Next};
 use crate::prelude::*;
+use crate::task::Interject;
 use crate::testing::StepRunner;
 
 #[derive(EventCodec, Job, Serialize, Deserialize)]
@@ -43,11 +45,11 @@ fn own(world: &World, member: &mut Member, name: &'static str) {
 }
 
 fn schedule(world: &World, member: &mut Member, number: u64) {
-    let run = move |ctx: &mut EventContext<Counts>, _| {
-        ctx.schedule("n", Later(number))?;
-        Ok(Complete)
-    };
-    member.mailbox.send(ToWorker::Interject(0, Box::new(run)));
+    let run = Interject::unasked(move |ctx: &mut EventContext<Counts>, _| {
+        let scheduled = ctx.schedule::<String, _>("n", Later(number));
+        scheduled.map(|_| Complete).into_outcome()
+    });
+    member.mailbox.send(ToWorker::Interject(0, run));
     world.settle(member);
 }
 

@@ -5,6 +5,8 @@
 
 mod advance;
 mod answers;
+#[cfg(test)]
+mod asked_tests;
 mod closer;
 mod commands;
 #[cfg(test)]
@@ -66,7 +68,7 @@ use crate::eos::{Command, EosConfig, Pool, ScheduleKey, Snapshot, TxnSeq};
 use crate::error::TxnError;
 use crate::group::Generation;
 use crate::handler::{
-    Completion, EventSource, EventTicket, HandlerClock, Interjection, PartitionCounts,
+    Completion, EventSource, EventTicket, HandlerClock, PartitionCounts, Scheduled,
 };
 use crate::jobs::Schedulers;
 use crate::jobs::durable::{JobRunner, JobTypes};
@@ -120,8 +122,12 @@ pub(crate) enum ToWorker<S: 'static, P> {
     Resolved(TxnSeq, bool),
     /// A durable job has ended.
     JobDone(JobDone),
-    /// An interjection at any time.
+    /// A caller asks for an interjection.
     Interject(i32, Interject<S>),
+    /// The clock calls a further interjection from now on.
+    Schedule(Scheduled<S>),
+    /// The interjection of this name, which was scheduled so, runs no more.
+    Unschedule(Arc<str>),
     /// Give everything up, then end.
     Stop,
     /// End at once; what is open is aborted.
@@ -204,7 +210,7 @@ pub(crate) struct WorkerParts<A: EventSource, P, F> {
     pub(crate) labels: SourceLabels,
     pub(crate) metrics: MetricsSink,
     /// The source's own, and those that were scheduled.
-    pub(crate) interjections: Vec<Interjection<A::Store, A::Shared>>,
+    pub(crate) interjections: Vec<Scheduled<A::Store>>,
     /// What all handlers share.
     pub(crate) shared: Arc<A::Shared>,
     /// The types of durable jobs.
@@ -270,8 +276,10 @@ pub(crate) struct Worker<A: EventSource, P, F> {
     stopping: bool,
     ended: bool,
     random: u64,
-    /// The keys of the interjections, in their order.
-    schedule_keys: Vec<ScheduleKey>,
+    /// The keys of the interjections, in their order; `None` for one that is cancelled.
+    schedule_keys: Vec<Option<ScheduleKey>>,
+    /// The keys of those that were cancelled: an abort may bring one back.
+    cancelled: BTreeSet<ScheduleKey>,
     /// The time of day of this step, in milliseconds since the Unix epoch.
     wall_ms: i64,
 }
@@ -318,6 +326,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             completions: Arc::new(CompletionMailbox(mailbox)),
             random: parts.seed | 1,
             schedule_keys: Self::schedule_keys(&parts.interjections),
+            cancelled: BTreeSet::new(),
             wall_ms: 0,
             pool: Pool::new(parts.eos)
                 .outage_timeout(parts.outage_timeout)
@@ -415,6 +424,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// A partition's store.
     pub(crate) fn store(&self, partition: i32) -> Option<&A::Store> {
         self.tasks.get(&partition).map(|task| &task.context.store)
+    }
+
+    /// The scheduled interjections, those that were cancelled included.
+    pub(crate) fn interjections(&self) -> &[Scheduled<A::Store>] {
+        &self.parts.interjections
     }
 
     /// When a timer of the pool is due: something is under way.

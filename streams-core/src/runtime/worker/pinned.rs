@@ -32,7 +32,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                     Input::Record(record) => place(record),
                     Input::Scheduled { which, .. } => {
                         let known = self.parts.interjections.get(*which);
-                        interjected(task, known.map_or("interjection", |known| known.name))
+                        interjected(task, known.map_or("interjection", |known| &*known.name))
                     }
                     Input::Once => interjected(task, "interject"),
                 };

@@ -11,13 +11,14 @@ use super::{Assignment, Clock, FromWorker, Next, ToWorker, Worker};
 use crate::ErrorPolicy;
 use crate::eos::Snapshot;
 use crate::group::Generation;
-use crate::handler::{Completer, HandlerClock};
+use crate::handler::{Completer, HandlerClock, IntoOutcome};
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::record::{Outputs, TopicPartition};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{Slot, SlotCalls, SlotCommand};
 use crate::runtime::{CommittedWith, SourceBuilder};
+use crate::task::Interject;
 use crate::testing::{Cluster, Fault, MemoryFetcher, MemoryProducer, View};
 
 const TOPIC: &str = "events";
@@ -46,6 +47,16 @@ pub(super) enum Counted {
 #[derive(StateStore)]
 pub(super) struct Counts {
     counts: Table<String, u64>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self) {
+        self.counts.update("n".to_owned(), |n| *n += 1);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.counts.get("n").copied().unwrap_or(0)
+    }
 }
 
 pub(super) static OUT: Topic<Counted> = Topic::new("out");
@@ -247,7 +258,8 @@ impl World {
     }
 
     pub(super) fn interject(member: &Member) {
-        member.mailbox.send(ToWorker::Interject(0, Box::new(|ctx, _| count(ctx))));
+        let run = Interject::unasked(|ctx, _| count(ctx).into_outcome());
+        member.mailbox.send(ToWorker::Interject(0, run));
     }
 
     pub(super) fn send(&self) {

@@ -27,7 +27,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     /// Runs a step of an event in the slot's transaction: every handler, finalizer and interjection
     /// runs here. Returns what came of it, unless the partition has no task or the source stops.
     ///
-    /// `run` is the application's code. It may fail or panic: then the worker undoes the step.
+    /// `run` is the application's code. It may fail or panic: then the worker undoes the step, and
+    /// asks the error policy.
     pub(super) fn run_event(
         &mut self,
         now: Instant,
@@ -36,7 +37,28 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         step: Step,
         run: impl FnOnce(&mut EventContext<A::Store>, &Arc<A::Shared>, &Input) -> Outcome,
     ) -> Option<Ran> {
-        let task = self.tasks.get_mut(&partition)?;
+        match self.try_event(now, slot, partition, step, run) {
+            Ok(ran) => ran,
+            Err(failed) => {
+                let (step, failed) = *failed;
+                self.answer_failure(now, slot, partition, step, failed)
+            }
+        }
+    }
+
+    /// Runs a step as [`Worker::run_event`] does. If the step fails, the worker undoes it and asks
+    /// no error policy.
+    pub(super) fn try_event(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        partition: i32,
+        step: Step,
+        run: impl FnOnce(&mut EventContext<A::Store>, &Arc<A::Shared>, &Input) -> Outcome,
+    ) -> Result<Option<Ran>, Box<(Step, FailedStep)>> {
+        let Some(task) = self.tasks.get_mut(&partition) else {
+            return Ok(None);
+        };
         let record = step.input.record().cloned();
         match &step.earlier {
             None => task.context.begin(record),
@@ -60,9 +82,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 if let Input::Scheduled { which, .. } = step.input {
                     task.retries.run_ended(which);
                 }
-                self.end_step(now, slot, partition, step, ended)
+                Ok(self.end_step(now, slot, partition, step, ended))
             }
-            Err(failed) => self.answer_failure(now, slot, partition, step, failed),
+            Err(failed) => Err(Box::new((step, failed))),
         }
     }
 
@@ -138,8 +160,8 @@ impl Step {
     }
 
     /// An interjection of this name.
-    pub(super) const fn interjection(name: &'static str, input: Input) -> Self {
-        let name = Cow::Borrowed(name);
+    pub(super) fn interjection(name: impl Into<Cow<'static, str>>, input: Input) -> Self {
+        let name = name.into();
         Self { code: UserCode::Interjection, name, input, earlier: None, is_optional: true }
     }
 

@@ -19,6 +19,7 @@ use crate::client::{Fetcher, TxnProducer};
 use crate::handler::EventSource;
 use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
+use crate::runtime::InterjectError;
 use crate::runtime::callbacks::Call;
 use crate::runtime::error::{SourceError, UserCode};
 use crate::task::{Restore, Task, TaskState, WarmCopy};
@@ -64,6 +65,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         let id = self.next_id();
         if let Some(task) = find(&mut self.tasks, &partition) {
             // An interjection's changes that are not committed end with the assignment.
+            let number = partition.partition();
+            task.end_uncommitted(|| InterjectError::Lost { partition: number });
             let rewind = || drop(task.rewind());
             let undone = self.pulse.guard(UserCode::Store, &partition, None, "undo_from", rewind);
             // Completers that still exist belong to the former assignment.
