@@ -117,7 +117,7 @@ pub use crate::global::{
 };
 pub use crate::handler::{
     EventContext, EventSource, Events, ExecutionState, HandlerError, Interjection, IntoOutcome,
-    Outcome, Result, Route, RoutingTable, Topic,
+    Outcome, ParkedKey, Result, Route, RoutingTable, Topic,
 };
 pub use crate::producer::{BatchProducer, Destination, EventProducer, Producer};
 pub use crate::record::Record;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ thread_local! {
     /// How often, and how, the handler of each name fails. Handlers run in the test's thread.
     static FAILURES: RefCell<Failures> = const { RefCell::new(Failures::new()) };
     static COMPLETERS: RefCell<Vec<Completer<Store>>> = const { RefCell::new(vec![]) };
+    /// The keys that were parked at the last release, with the number of their events.
+    static PARKED: RefCell<Vec<(Vec<u8>, usize)>> = const { RefCell::new(vec![]) };
     /// How often the interjection fails.
     static SWEEP_FAILURES: Cell<u32> = const { Cell::new(0) };
 }
@@ -97,6 +100,15 @@ mod work {
     fn sooner(ctx: &mut EventContext<Store>, name: String) -> Result<ExecutionState> {
         ctx.store.runs.update(format!("sooner {name}"), |runs| *runs += 1);
         later(ctx, name)
+    }
+
+    #[interjection(every = "10000s")]
+    fn release(ctx: &mut EventContext<Store>, _: SystemTime) -> Result<ExecutionState> {
+        let parked = ctx.parked();
+        PARKED.set(parked.iter().map(|key| (key.key.clone(), key.events)).collect());
+        assert_eq!(ctx.unpark_all(), parked.len());
+        assert!(!ctx.unpark("nobody"));
+        Ok(Complete)
     }
 
     #[interjection(every = "10s")]
@@ -432,6 +444,104 @@ fn many_events_wait_behind_one_within_the_window() {
     driver.advance(SECOND).then_committed(0, 3_000);
     let expected: Vec<String> = (0..3_000).map(|number| number.to_string()).collect();
     assert_eq!(outcome(&driver), expected);
+}
+
+fn parked() -> Vec<(String, usize)> {
+    let text = |key: Vec<u8>| String::from_utf8(key).expect("text");
+    PARKED.take().into_iter().map(|(key, events)| (text(key), events)).collect()
+}
+
+#[test]
+fn a_parked_key_waits_through_crashes_and_runs_in_order_once_it_is_unparked() {
+    for bad in [Bad::Error, Bad::Panic] {
+        let mut driver = meets(bad, ErrorPolicy::park_by_key(), 2);
+        driver.send("a", event("a2")).send("b", event("b1")).then_committed(0, 4);
+        assert_eq!(outcome(&driver), ["first", "b1"], "{bad:?}");
+        assert_eq!(driver.store(0).runs.get("bad"), None, "{bad:?}: it is undone");
+        driver.crash().send("a", event("a3")).send("b", event("b2")).then_committed(0, 6);
+        assert_eq!(outcome(&driver), ["first", "b1", "b2"], "{bad:?}: restored");
+        // It fails once more, and its key is parked as before.
+        driver.interject("release");
+        assert_eq!(parked(), [("a".to_owned(), 3)]);
+        assert_eq!(outcome(&driver).len(), 3, "{bad:?}");
+        driver.send("a", event("a4")).inject(Fault::Abort).interject("release");
+        assert_eq!(parked(), [("a".to_owned(), 4)]);
+        let all = ["first", "b1", "b2", "bad", "a2", "a3", "a4"];
+        assert_eq!(outcome(&driver), all, "{bad:?}");
+        driver.send("a", event("a5")).interject("release").then_committed(0, 8);
+        assert_eq!(parked(), [], "the key is as any other");
+        driver.crash();
+        assert_eq!(outcome(&driver)[7..], ["a5"], "{bad:?}: once");
+        for name in all.iter().chain(&["a5"]) {
+            assert_eq!(driver.store(0).runs.get(*name), Some(&1), "{bad:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_record_that_does_not_decode_parks_its_key_too() {
+    let mut driver = meets(Bad::Decode, ErrorPolicy::park_by_key(), 0);
+    driver.send("a", event("a2")).then_committed(0, 3).interject("release");
+    assert_eq!(parked(), [("a".to_owned(), 2)]);
+    assert_eq!(outcome(&driver), ["first"]);
+    driver.interject("release");
+    assert_eq!(parked(), [("a".to_owned(), 2)], "it does not decode now either");
+}
+
+#[test]
+fn an_unparked_event_goes_by_each_answer_again() {
+    let parks = AtomicBool::new(true);
+    let policy = move |error: &ErrorContext<'_>| match error.attempt() {
+        _ if parks.swap(false, Ordering::Relaxed) => ErrorResponse::Park,
+        1 => ErrorResponse::Retry { after: SECOND, order: RetryOrder::Partition },
+        _ => ErrorResponse::DeadLetter("letters".to_owned()),
+    };
+    let mut driver = builder().output("letters").on_handler_error(policy).test_driver();
+    fails("bad", 3, Kind::Error);
+    driver.send("a", event("bad")).send("a", event("a2")).interject("release");
+    assert_eq!(outcome(&driver), [""; 0], "it waits for its second attempt");
+    driver.send("b", event("b")).advance(SECOND);
+    assert_eq!((outcome(&driver), letters(&driver).len()), (vec!["b".into(), "a2".into()], 1));
+
+    let parks = AtomicBool::new(true);
+    let policy = move |_: &ErrorContext<'_>| match parks.swap(false, Ordering::Relaxed) {
+        true => ErrorResponse::Park,
+        false => ErrorResponse::Continue,
+    };
+    let mut driver = builder().on_handler_error(policy).test_driver();
+    fails("bad", 2, Kind::Panic);
+    driver.send("a", event("bad")).send("a", event("a2")).interject("release");
+    assert_eq!(outcome(&driver), ["a2"], "it is left out");
+    driver.crash();
+    assert_eq!(outcome(&driver), ["a2"]);
+}
+
+#[test]
+fn parked_events_have_a_bound_at_which_the_partition_waits() {
+    let builder = builder().parked_events_max(3, 1 << 20);
+    let mut driver = builder.on_handler_error(ErrorPolicy::park_by_key()).test_driver();
+    fails("bad", 1, Kind::Error);
+    driver.send("a", event("bad"));
+    driver.send_all((0..10).map(|number| ("a", event(&format!("a{number}")))));
+    driver.send("b", event("b")).then_committed(0, 3);
+    assert_eq!(outcome(&driver), [""; 0], "the partition waits");
+    driver.interject("release").then_committed(0, 12);
+    assert_eq!(parked(), [("a".to_owned(), 3)]);
+    let mut expected = vec!["bad".to_owned()];
+    expected.extend((0..10).map(|number| format!("a{number}")));
+    let of_a: Vec<_> = outcome(&driver).into_iter().filter(|name| name != "b").collect();
+    assert_eq!(of_a, expected);
+}
+
+#[test]
+fn a_record_without_a_key_cannot_be_parked() {
+    let mut driver = builder().on_handler_error(ErrorPolicy::park_by_key()).test_driver();
+    fails("bad", 1, Kind::Error);
+    let error = stops_when(&mut driver, |driver| {
+        driver.send_record(ProducerRecord::to("test").value(&b"bad"[..]).record_type("Do"));
+    });
+    assert!(error.contains("a record without a key can't be parked"), "{error}");
+    assert_eq!(driver.committed(0), Some(0));
 }
 
 /// Completes the last incomplete event with an error.

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod hold;
 mod outgoing;
+pub(crate) mod parked;
 mod routing;
 mod scheduled;
 mod topic;
@@ -23,6 +24,7 @@ pub use self::error::{FailureReason, HandlerError, Result, Severity};
 pub use self::events::Events;
 pub use self::hold::Hold;
 pub use self::outgoing::Outgoing;
+pub use self::parked::ParkedKey;
 pub use self::routing::{
     DeclaredKey, EventSource, Interjection, IntoOutcome, NoDeclaredKey, Outcome, Route,
     RoutingTable,

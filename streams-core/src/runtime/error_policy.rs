@@ -9,6 +9,7 @@ use super::error::SourceError;
 use super::failure::EventFailure;
 use crate::error::{Cause, ConfigError, TxnError};
 use crate::record::{Record, TopicPartition};
+use crate::task::ParkingBounds;
 
 /// The code with which a process exits after [`ErrorResponse::FatallyExit`].
 pub const FATAL_EXIT_CODE: i32 = 70;
@@ -18,6 +19,9 @@ pub(crate) const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 /// The longest time before another attempt.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 const RETRIES_MAX: u32 = 1_000_000;
+const PARKED_ROWS_MAX: usize = 100_000_000;
+const PARKED_BYTES_MIN: usize = 1024;
+const PARKED_BYTES_MAX: usize = 16 * 1024 * 1024 * 1024;
 /// Doublings beyond this are above every maximum.
 const DOUBLINGS_MAX: u32 = 40;
 
@@ -56,6 +60,12 @@ pub enum ErrorResponse {
     /// [`SourceBuilder::output`](crate::SourceBuilder::output): else the source stops. An
     /// interjection has no record, so the source stops there too.
     DeadLetter(String),
+    /// Park the key: this event and later ones of its key wait in the changelog, until a handler
+    /// or an interjection calls [`EventContext::unpark`](crate::EventContext::unpark). Other keys
+    /// go on.
+    ///
+    /// The source stops if the record has no key, and at an interjection.
+    Park,
     /// Stop in good order, and leave the group: other members get the partitions at once.
     FailConsumer,
     /// End the process with [`FATAL_EXIT_CODE`], and do not leave the group: other members get the
@@ -142,6 +152,11 @@ impl ErrorPolicy {
     /// it is missing, as it does with an output's.
     pub fn dead_letter(topic: impl Into<String>) -> Self {
         Self(Rule::Always(ErrorResponse::DeadLetter(topic.into())))
+    }
+
+    /// Parks the key of the event: [`ErrorResponse::Park`].
+    pub const fn park_by_key() -> Self {
+        Self(Rule::Always(ErrorResponse::Park))
     }
 
     /// Ends the process: [`ErrorResponse::FatallyExit`].
@@ -380,6 +395,8 @@ pub(crate) struct ErrorPolicies {
     pub(crate) decode: ErrorPolicy,
     pub(crate) handler: ErrorPolicy,
     pub(crate) transaction: Option<RespondToTransaction>,
+    /// The bounds of parked events.
+    pub(crate) parking: ParkingBounds,
     /// By default the process exits.
     pub(crate) on_fatal: Option<OnFatal>,
 }
@@ -392,7 +409,14 @@ impl ErrorPolicies {
 
     pub(crate) fn check(&self, source: &str, changelog: &str) -> Result<(), ConfigError> {
         self.decode.check("on_decode_error", [source, changelog])?;
-        self.handler.check("on_handler_error", [source, changelog])
+        self.handler.check("on_handler_error", [source, changelog])?;
+        let ParkingBounds { max_rows, max_bytes } = self.parking;
+        ConfigError::check("parked_events_max (rows)", max_rows, 1..=PARKED_ROWS_MAX)?;
+        ConfigError::check(
+            "parked_events_max (bytes)",
+            max_bytes,
+            PARKED_BYTES_MIN..=PARKED_BYTES_MAX,
+        )
     }
 }
 

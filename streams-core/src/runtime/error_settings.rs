@@ -7,6 +7,7 @@ use super::error::SourceError;
 use super::error_policy::{ErrorPolicy, TransactionErrorContext, TransactionResponse};
 use super::policy::OnUndecodable;
 use crate::handler::EventSource;
+use crate::task::ParkingBounds;
 
 impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// Sets what to do with a record that can't be decoded, or whose type has no handler: a short
@@ -79,6 +80,18 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         F: Fn(&TransactionErrorContext<'_>) -> TransactionResponse + Send + Sync + 'static,
     {
         self.errors.transaction = Some(Arc::new(respond));
+        self
+    }
+
+    /// Sets how many events of a partition may be parked, by
+    /// [`ErrorPolicy::park_by_key`]: `rows` is 1 to 100,000,000, by default 10,000, and `bytes`,
+    /// with keys, is 1 KiB to 16 GiB, by default 64 MiB.
+    ///
+    /// At a bound the partition takes no more records, and its fetch pauses, until events are
+    /// unparked. Events that have begun before may exceed it.
+    #[must_use]
+    pub const fn parked_events_max(mut self, rows: usize, bytes: usize) -> Self {
+        self.errors.parking = ParkingBounds { max_rows: rows, max_bytes: bytes };
         self
     }
 

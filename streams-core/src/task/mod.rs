@@ -18,6 +18,7 @@
 //! durable jobs that is reached.
 
 mod asked;
+mod parking;
 mod restore;
 mod retry;
 
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 pub(crate) use self::asked::Asked;
 pub use self::asked::Interject;
+pub use self::parking::{Parking, ParkingBounds};
 pub use self::restore::{Moment, Restore, RestoreProgress, WARM_LAG_MAX, WarmCopy};
 pub use self::retry::{Retries, Turn, Verdict};
 use crate::eos::{IN_FLIGHT_EVENTS_MAX, PartitionId, Snapshot, Window};
@@ -81,6 +83,8 @@ pub struct Waiting {
 pub enum Input {
     /// A record.
     Record(Record),
+    /// A record that was parked: its offset is committed.
+    Parked(Record),
     /// A scheduled interjection.
     Scheduled {
         /// Its place in the schedule.
@@ -96,7 +100,7 @@ impl Input {
     /// The record, if it is one.
     pub const fn record(&self) -> Option<&Record> {
         match self {
-            Self::Record(record) => Some(record),
+            Self::Record(record) | Self::Parked(record) => Some(record),
             Self::Scheduled { .. } | Self::Once => None,
         }
     }
@@ -104,7 +108,7 @@ impl Input {
     const fn scheduled(&self) -> Option<usize> {
         match self {
             Self::Scheduled { which, .. } => Some(*which),
-            Self::Record(_) | Self::Once => None,
+            Self::Record(_) | Self::Parked(_) | Self::Once => None,
         }
     }
 }
@@ -178,6 +182,8 @@ pub struct Task<S: StateStore> {
     pub backlog: VecDeque<Record>,
     /// Events that failed, and events that wait behind them.
     pub retries: Retries,
+    /// Its parked events, as far as they are no rows.
+    pub parking: Parking,
     /// Incomplete events, by the number of their first step.
     waiting: BTreeMap<EventSeq, Waiting>,
     /// How many of them are interjections.
@@ -222,6 +228,7 @@ impl<S: StateStore> Task<S> {
             start,
             backlog: VecDeque::new(),
             retries: Retries::default(),
+            parking: Parking::default(),
             waiting: BTreeMap::new(),
             incomplete_interjections: 0,
             incomplete_runs: BTreeSet::new(),
@@ -253,13 +260,15 @@ impl<S: StateStore> Task<S> {
 
     /// Whether it takes another event.
     pub fn takes_more(&self, window: Window) -> bool {
-        let is_full = window == Window::Full || self.has_too_many_jobs();
+        let is_full = window == Window::Full || self.has_too_many_rows();
         self.begins_events() && !is_full && !self.retries.blocks_partition()
     }
 
-    /// Returns true if durable jobs have to end before the task takes another record.
-    fn has_too_many_jobs(&self) -> bool {
-        self.jobs.is_full(self.context.framework())
+    /// Returns true if durable jobs have to end, or parked events, before the task takes another
+    /// record.
+    fn has_too_many_rows(&self) -> bool {
+        let rows = self.context.framework();
+        self.jobs.is_full(rows) || self.parking.is_full(rows)
     }
 
     /// Whether it takes no records on purpose: it is suspended, an event's hold lives, or too many
@@ -273,7 +282,7 @@ impl<S: StateStore> Task<S> {
         let is_held = self.context.is_held();
         let waits = self.suspended && self.backlog.len() >= IN_FLIGHT_EVENTS_MAX;
         let waits = waits || (is_held && self.backlog.len() >= HELD_RECORDS_MAX);
-        let is_full = window == Window::Full || self.has_too_many_jobs();
+        let is_full = window == Window::Full || self.has_too_many_rows();
         let is_blocked = self.retries.blocks_partition();
         let pause = is_blocked || !self.backlog.is_empty() && (is_full || waits);
         let resume = !is_blocked

@@ -41,6 +41,8 @@ pub enum Verdict {
     Skip,
     /// This letter is sent in the event's place.
     Letter(ProducerRecord),
+    /// The event's key is parked.
+    Park,
 }
 
 /// An event that has failed and is not committed.

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use super::Worker;
-use super::step::{Ended, FailedStep, Ran, Step};
+use super::parking::ParkedEnd;
+use super::step::{Ended, FailedStep, Ran, Step, place};
 use crate::client::{Fetcher, TxnProducer};
 use crate::eos::{Event, PartitionId};
 use crate::error::{TxnError, TxnStep};
@@ -37,10 +38,11 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.fail_fatally(failure.into_source_error(at));
             return None;
         }
-        // A store that could not undo the step is not asked anything any more. The effects of an
-        // interjection's earlier steps would need an abort, after which it would run at once again.
-        let is_interjection = step.input.record().is_none();
-        if !is_undone || !step.is_optional() || (is_interjection && step.is_pinned()) {
+        // A store that could not undo the step is not asked anything any more. The effects of the
+        // earlier steps of what no fetch delivers would need an abort, after which it would run at
+        // once again.
+        let is_delivered = matches!(step.input, Input::Record(_));
+        if !is_undone || !step.is_optional() || (!is_delivered && step.is_pinned()) {
             self.fail(failure.into_source_error(at));
             return None;
         }
@@ -59,14 +61,18 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 return None;
             }
         };
-        let place = (slot, partition);
+        let spot = (slot, partition);
         match &step.input {
             Input::Record(record) => {
                 let record = record.clone();
-                self.answer_record(now, place, step, record, (&at, &failure), response)
+                self.answer_record(now, spot, step, record, (&at, &failure), response)
+            }
+            Input::Parked(record) => {
+                let record = record.clone();
+                self.answer_unparked(now, spot, step, &record, (&at, &failure), response)
             }
             Input::Scheduled { .. } | Input::Once => {
-                if let ErrorResponse::DeadLetter(_) = response {
+                if let ErrorResponse::DeadLetter(_) | ErrorResponse::Park = response {
                     self.fail(failure.into_source_error(at));
                     return None;
                 }
@@ -118,11 +124,61 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 }
                 None
             }
+            ErrorResponse::Park => {
+                if record.key().is_none() {
+                    let reason =
+                        format!("a record without a key can't be parked: {}", failure.error());
+                    let at = at.clone();
+                    self.fail(SourceError::Handler { at, reason, fatal: false });
+                    return None;
+                }
+                warn(at, failure, "an event failed: its key is parked");
+                self.conclude(now, slot, partition, step, record, Verdict::Park)
+            }
             _ => {
                 warn(at, failure, "an event failed: it is left out");
                 self.conclude(now, slot, partition, step, record, Verdict::Skip)
             }
         }
+    }
+
+    /// Carries out the answer for an event that failed after its key was unparked.
+    fn answer_unparked(
+        &mut self,
+        now: Instant,
+        spot: (usize, i32),
+        step: Step,
+        record: &Record,
+        (at, failure): (&EventPlace, &EventFailure),
+        response: ErrorResponse,
+    ) -> Option<Ran> {
+        let end = match response {
+            ErrorResponse::DeadLetter(topic) if !self.parts.dead_letter_topics.contains(&topic) => {
+                let (at, reason) = (at.clone(), failure.error().to_string());
+                self.fail(SourceError::DeadLetterTopic { at, topic, reason });
+                return None;
+            }
+            ErrorResponse::DeadLetter(topic) => {
+                warn(at, failure, "an event failed: its record is sent to a dead-letter topic");
+                ParkedEnd::Letter(dead_letter(topic, record, failure))
+            }
+            ErrorResponse::Retry { after, .. } => {
+                warn(at, failure, "an unparked event is retried");
+                let after = after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+                let parking = &mut self.tasks.get_mut(&spot.1)?.parking;
+                parking.retry(now, record.key()?, record.offset(), after);
+                return None;
+            }
+            ErrorResponse::Park => {
+                warn(at, failure, "an event failed: its key is parked again");
+                ParkedEnd::Park
+            }
+            _ => {
+                warn(at, failure, "an event failed: it is left out");
+                ParkedEnd::Skip
+            }
+        };
+        self.end_unparked(now, spot, step, end)
     }
 
     /// Ends a record's event by its verdict. If earlier steps of it had effects, the event is
@@ -142,8 +198,14 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             self.pool.handle(now, Event::Discard);
             return None;
         }
-        if let Verdict::Letter(letter) = verdict {
-            task.context.forward_record(letter);
+        match verdict {
+            Verdict::Skip => {}
+            Verdict::Letter(letter) => task.context.forward_record(letter),
+            Verdict::Park => {
+                if !self.park_failed(partition, &record, || place(&record)) {
+                    return None;
+                }
+            }
         }
         self.end_step(now, slot, partition, step, Ended::Complete)
     }
@@ -184,6 +246,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         };
         let attempt = match &step.input {
             Input::Record(record) => task.retries.attempt(record.offset()),
+            Input::Parked(record) => {
+                task.parking.attempt(record.key().unwrap_or_default(), record.offset())
+            }
             Input::Scheduled { which, .. } => task.retries.run_attempt(*which),
             Input::Once => 1,
         };

@@ -23,6 +23,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         }
         self.run_waiting(now, clock);
         self.run_retries(now);
+        self.run_unparked(now);
         let more_jobs = self.run_finalizers(now);
         self.run_interjections(now, clock);
         self.commit_schedules(now);
@@ -145,6 +146,9 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     }
 
     fn run_handler(&mut self, now: Instant, slot: usize, partition: i32, record: Record) {
+        if self.is_behind_parked(partition, &record) {
+            return self.park(now, slot, partition, record);
+        }
         self.run_event(now, slot, partition, Step::handler(record), |ctx, shared, input| {
             input.record().map_or(Outcome::Unrouted, |record| A::dispatch(ctx, shared, record))
         });

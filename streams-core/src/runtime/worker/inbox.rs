@@ -15,7 +15,7 @@ use crate::runtime::history::CommittedWith;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slot::{SlotCommand, SlotReply};
 use crate::store::StateStore;
-use crate::task::{Opening, Restore, ScheduleState, Task, TaskState};
+use crate::task::{Opening, Parking, Restore, ScheduleState, Task, TaskState};
 
 /// Takes completions to the worker.
 pub(super) struct CompletionMailbox<S: 'static, P>(pub(super) Mailbox<ToWorker<S, P>>);
@@ -153,6 +153,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         context.propagate_traces(self.parts.propagate_trace_context);
         let mut task = Task::new(id, context, None, Snapshot::at(0), None);
         task.jobs = TaskJobs::new(self.parts.jobs.bounds);
+        task.parking = Parking::new(self.parts.errors.parking);
         Ok(task)
     }
 
@@ -253,6 +254,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
                 task.context.end_incarnation();
                 task.backlog.clear();
                 task.retries.clear();
+                task.parking.clear();
                 task.interjections.clear();
                 self.fetcher.unassign(partition);
                 self.pool.handle(now, Event::Close { partition: id });

@@ -28,6 +28,7 @@ mod opening;
 #[cfg(test)]
 mod opening_tests;
 mod pacing;
+mod parking;
 mod pinned;
 #[cfg(test)]
 mod planted_tests;
@@ -440,7 +441,10 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     fn due(&self) -> Option<Instant> {
         let interjections = self.tasks.values().flat_map(Task::due).map(|(_, at)| at);
         let begin = self.tasks.values().filter(|task| task.begins_events());
-        let retries = begin.filter_map(|task| task.retries.next_due());
+        let retries = begin.flat_map(|task| {
+            let unparked = task.parking.next_due(task.context.framework());
+            task.retries.next_due().into_iter().chain(unparked)
+        });
         let events = interjections.chain(retries).filter(|_| !self.full && !self.failed);
         events.chain(self.pool.poll_timeout()).chain(self.fence_due()).min()
     }

@@ -29,7 +29,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         for task in tasks.values() {
             for input in task.pinning() {
                 let at = match input {
-                    Input::Record(record) => place(record),
+                    Input::Record(record) | Input::Parked(record) => place(record),
                     Input::Scheduled { which, .. } => {
                         let known = self.parts.interjections.get(*which);
                         interjected(task, known.map_or("interjection", |known| &*known.name))

@@ -100,10 +100,17 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
     ) -> Option<Ran> {
         let task = self.tasks.get_mut(&partition)?;
         let (id, last) = (task.id, task.context.event());
-        if let Some(record) = step.input.record().filter(|_| !task.retries.is_idle()) {
-            task.retries.ended(now, record);
+        match &step.input {
+            Input::Record(record) if !task.retries.is_idle() => task.retries.ended(now, record),
+            Input::Parked(record) => task.parking.ended(record.key().unwrap_or_default()),
+            _ => {}
         }
-        let (offset, input) = (step.offset(), step.input);
+        let offset = match &step.input {
+            Input::Record(record) => Some(record.offset()),
+            // The offset of a parked record is committed.
+            Input::Parked(_) | Input::Scheduled { .. } | Input::Once => None,
+        };
+        let input = step.input;
         let event = step.earlier.as_ref().map_or(last, |earlier| earlier.event);
         let pinned = step.earlier.is_some_and(|earlier| earlier.pinned);
         let outputs = task.context.outputs_mut();
@@ -112,7 +119,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         self.pool.end_event(id, EventEnd { event: last, offset, records, complete }, pinned);
         self.pool.add_bytes(bytes);
         match (ended, input) {
-            (Ended::Complete, Input::Record(_)) => {}
+            (Ended::Complete, Input::Record(_) | Input::Parked(_)) => {}
             (Ended::Complete, Input::Scheduled { which, next_ms }) => {
                 self.scheduled_run_ended(id, last, which, next_ms);
             }
@@ -157,6 +164,12 @@ impl Step {
         let name = Cow::Borrowed("");
         let input = Input::Record(record);
         Self { code: UserCode::Handler, name, input, earlier: None, is_optional: true }
+    }
+
+    /// The handler of a record that was parked.
+    pub(super) const fn parked(record: Record) -> Self {
+        let (code, name) = (UserCode::Handler, Cow::Borrowed(""));
+        Self { code, name, input: Input::Parked(record), earlier: None, is_optional: true }
     }
 
     /// An interjection of this name.
