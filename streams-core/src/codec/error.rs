@@ -46,7 +46,7 @@ pub enum CodecError {
         /// The table.
         table: String,
         /// What the codec of the row's value says.
-        source: Box<CodecError>,
+        source: Box<Self>,
     },
 }
 

@@ -42,7 +42,7 @@ pub(super) enum ToLog {
     /// A command, by its number.
     Command(u64, Command),
     /// A look-up has ended.
-    LookedUp(Admin, Result<Option<Found>, ClientError>),
+    LookedUp(Box<Admin>, Result<Option<Found>, ClientError>),
     Stop,
 }
 
@@ -166,7 +166,7 @@ impl<R: ChangeLogReceiver> Driver<R> {
                     self.publish();
                 }
                 ToLog::LookedUp(admin, result) => {
-                    self.admin = Some(admin);
+                    self.admin = Some(*admin);
                     self.looked_up(result)?;
                 }
                 ToLog::Stop => self.is_stopping = true,
@@ -300,7 +300,7 @@ impl<R: ChangeLogReceiver> Driver<R> {
         let wake = Arc::clone(&self.wake);
         tokio::spawn(async move {
             let result = lookup::look_up(&mut admin, &topic, lows_from).await;
-            let _ = sender.send(ToLog::LookedUp(admin, result));
+            let _ = sender.send(ToLog::LookedUp(Box::new(admin), result));
             wake.notify_one();
         });
     }

@@ -319,8 +319,11 @@ pub struct GlobalTableBuilder<K, V, R = HashMap<K, Arc<V>>> {
     settings: GlobalSettings,
     source: Source,
     skips: bool,
-    types: PhantomData<fn() -> (K, V, R)>,
+    types: PhantomData<Types<K, V, R>>,
 }
+
+/// What a builder builds, without owning any of it.
+type Types<K, V, R> = fn() -> (K, V, R);
 
 impl<K, V, R> GlobalTableBuilder<K, V, R> {
     settings!(settings);

@@ -31,9 +31,8 @@ impl Incarnation {
 
     /// Calls `call` on the worker's thread when the incarnation is over, or now if it is.
     pub(crate) fn on_end(&self, call: impl FnOnce() + Send + 'static) {
-        match &mut *self.lock() {
-            Some(calls) => return calls.push(Box::new(call)),
-            None => {}
+        if let Some(calls) = &mut *self.lock() {
+            return calls.push(Box::new(call));
         }
         call();
     }

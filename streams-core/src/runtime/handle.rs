@@ -119,9 +119,9 @@ struct Shared<S: 'static> {
 /// - [`query`](Self::query): it comes as soon as `read` ran, and `read` has seen the effects of all
 ///   events that the partition has processed, committed or not.
 /// - [`query_committed`](Self::query_committed): it comes when all that `read` has seen is
-/// committed,   and proves that this member still owned the partition.
+///   committed, and proves that this member still owned the partition.
 /// - [`interject`](Self::interject): it comes when the effects of the closure are committed; if it
-/// has   none, as soon as it ran.
+///   has none, as soon as it ran.
 /// - [`interject_async`](Self::interject_async): the same, once the interjection is complete.
 ///
 /// If the transaction is aborted, the closure runs again on the store that was rolled back, and the

@@ -114,7 +114,7 @@ impl<K: Ord, V, By: ?Sized> OrderedRows<By> for BTreeMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        BTreeMap::range(self, range)
+        Self::range(self, range)
     }
 
     fn first(&self) -> Option<(&K, &V)> {

@@ -136,6 +136,13 @@ fn finalize(option: &RawOption, errors: &mut Errors) -> Option<Path> {
     path
 }
 
+fn typed(argument: &FnArg) -> Option<&PatType> {
+    match argument {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    }
+}
+
 /// What is shared, the payload, and what is returned.
 fn types(sig: &Signature, errors: &mut Errors) -> Option<(Option<Type>, Type, Type)> {
     let before = errors.len();
@@ -143,10 +150,6 @@ fn types(sig: &Signature, errors: &mut Errors) -> Option<(Option<Type>, Type, Ty
         errors.on(receiver, format!("a handler is a free function\nwrite `{FORM}`"));
         return None;
     }
-    let typed = |argument| match argument {
-        &FnArg::Typed(ref typed) => Some(typed),
-        FnArg::Receiver(_) => None,
-    };
     let arguments: Vec<&PatType> = sig.inputs.iter().filter_map(typed).collect();
     let is_mut = |ty: &Type| matches!(ty, Type::Reference(ty) if ty.mutability.is_some());
     if let Some(context) = arguments.iter().find(|argument| is_mut(&argument.ty)) {

@@ -40,7 +40,7 @@ pub enum ClientError {
         /// The step, and on what.
         what: String,
         /// What went wrong.
-        error: Box<ClientError>,
+        error: Box<Self>,
     },
     /// A topic was created, and no broker describes all of its partitions yet.
     #[error(

@@ -21,12 +21,15 @@ use crate::runtime::pulse::panic_text;
 /// A job's `Result<R, JobError>`; only its handler knows the type.
 pub(crate) type JobOutcome = Box<dyn Any + Send>;
 
+/// Makes the outcome of a job that has run for too long.
+pub(crate) type OnTimeout = fn(Duration) -> JobOutcome;
+
 /// A job that is about to run.
 pub(crate) enum Work {
     /// On the runtime of jobs.
     Async {
         run: Pin<Box<dyn Future<Output = JobOutcome> + Send>>,
-        timeout: Option<(Duration, fn(Duration) -> JobOutcome)>,
+        timeout: Option<(Duration, OnTimeout)>,
     },
     /// On a thread of its own.
     Blocking(Box<dyn FnOnce() -> JobOutcome + Send>),
