@@ -1,3 +1,5 @@
+//! Figures of a running source, for a [`MetricsHandler`] and for the `metrics` facade.
+//!
 #![doc = include_str!("../docs/metrics.md")]
 
 mod catalog;

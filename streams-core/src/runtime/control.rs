@@ -366,26 +366,7 @@ impl Control {
             }
             GroupEvent::Drained if self.phase == Phase::Draining => self.stop(),
             GroupEvent::Drained => {}
-            GroupEvent::Lost { reason } => {
-                tracing::warn!(reason, "all partitions are lost");
-                self.meters.lost();
-                self.owned.clear();
-                self.suspended.clear();
-                self.hold = Hold::default();
-                self.retiring.clear();
-                self.generation = -1;
-                self.retired.clear();
-                self.confirming.clear();
-                self.copies.lost();
-                self.state.lost();
-                self.tell_all(|| Word::LoseAll);
-                // The next owners may have written before the control thread read the ends from
-                // which these copies follow.
-                for number in std::mem::take(&mut self.unconfirmed) {
-                    self.copies.taken(number);
-                    self.forget(number);
-                }
-            }
+            GroupEvent::Lost { reason } => self.lost(&reason),
             GroupEvent::Confirmed { question } => {
                 if let Some((worker, question)) = self.confirming.remove(&question) {
                     self.tell(worker, Word::Confirmed(question));
@@ -402,6 +383,28 @@ impl Control {
                     self.phase = Phase::Ended;
                 }
             }
+        }
+    }
+
+    /// Other members may own the partitions now: the workers commit nothing, and drop the tasks.
+    fn lost(&mut self, reason: &str) {
+        tracing::warn!(reason, "all partitions are lost");
+        self.meters.lost();
+        self.owned.clear();
+        self.suspended.clear();
+        self.hold = Hold::default();
+        self.retiring.clear();
+        self.generation = -1;
+        self.retired.clear();
+        self.confirming.clear();
+        self.copies.lost();
+        self.state.lost();
+        self.tell_all(|| Word::LoseAll);
+        // The next owners may have written before the control thread read the ends from which these
+        // copies follow.
+        for number in std::mem::take(&mut self.unconfirmed) {
+            self.copies.taken(number);
+            self.forget(number);
         }
     }
 

@@ -56,17 +56,17 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         let runner = settings.job_runner()?;
         let metrics = MetricsSink::spawn(&settings.labels(), settings.metrics_handler.clone())
             .map_err(|error| SourceError::Thread(error.to_string()))?;
-        let mut mailboxes = Vec::new();
-        let mut workers = Vec::new();
-        for index in 0..settings.workers {
-            let (mailbox, inbox) = Mailbox::new();
-            mailboxes.push(mailbox.clone());
-            let mut parts =
-                settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
-            parts.runner.clone_from(&runner);
-            parts.metrics = metrics.clone();
-            workers.push((parts, mailbox, inbox));
-        }
+        let workers: Vec<WorkerStart<A>> = (0..settings.workers)
+            .map(|index| {
+                let (mailbox, inbox) = Mailbox::new();
+                let mut parts =
+                    settings.worker(index, reports.clone(), &mailbox, &coordinator, &at_start);
+                parts.runner.clone_from(&runner);
+                parts.metrics = metrics.clone();
+                (parts, mailbox, inbox)
+            })
+            .collect();
+        let ports = workers.iter().map(|(_, mailbox, _)| Port::new(mailbox.clone())).collect();
         let handles = handles::<A>(&workers);
         let shared = state.clone();
         let spawned =
@@ -96,20 +96,13 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
                 ended
             });
         let thread = spawned.map_err(|error| SourceError::Thread(error.to_string()))?;
-        match started.recv() {
-            Ok(Ok(partitions)) => {
-                let lifecycle = Lifecycle { commands: user, state };
-                let ports = mailboxes.into_iter().map(Port::new).collect();
-                let handle =
-                    SourceHandle::new(partitions, lifecycle, ports, queue_limit, schedules);
-                Ok(RunningSource::new(handle, thread, metrics))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => match thread.join() {
-                Ok(Err(error)) => Err(error),
-                _ => Err(SourceError::Thread("the control thread did not start".to_owned())),
-            },
-        }
+        let Ok(started) = started.recv() else {
+            return Err(not_started(thread));
+        };
+        let partitions = started?;
+        let lifecycle = Lifecycle { commands: user, state };
+        let handle = SourceHandle::new(partitions, lifecycle, ports, queue_limit, schedules);
+        Ok(RunningSource::new(handle, thread, metrics))
     }
 
     /// Checks the clients' properties, and waits until all global changelogs have caught up.
@@ -216,6 +209,14 @@ impl Drop for AtEnd {
         if std::thread::panicking() {
             self.end(Some(&SourceError::Thread("control".to_owned())));
         }
+    }
+}
+
+/// Returns why the control thread has ended before it could tell how the start went.
+fn not_started(thread: JoinHandle<Result<(), SourceError>>) -> SourceError {
+    match thread.join() {
+        Ok(Err(error)) => error,
+        _ => SourceError::Thread("the control thread did not start".to_owned()),
     }
 }
 
