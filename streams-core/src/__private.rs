@@ -343,6 +343,33 @@ pub trait AsyncHandler: Sized + 'static {
     ) -> Outcome;
 }
 
+/// The twin of an async handler whose jobs are durable.
+pub trait DurableHandler: Sized + 'static {
+    type Shared: 'static;
+    type Payload: DurablePayload;
+    type Returned: JobReturn;
+    const TYPE: &'static str;
+    const FILE: &'static str;
+    const LINE: u32;
+
+    /// Schedules a job for the event.
+    fn schedule<S: StateStore>(ctx: &mut EventContext<S>, payload: Self::Payload) -> Outcome;
+
+    /// Registers the job type; `take` yields what the handler shares with others.
+    fn register<S: StateStore, H: Send + Sync + 'static>(
+        jobs: &mut JobTypes<S>,
+        shared: &Arc<H>,
+        take: fn(&Arc<H>) -> &Self::Shared,
+        finalizer: DurableFinalizer<S, Self>,
+    );
+}
+
+pub use crate::handler::DurableRoute;
+pub use crate::jobs::durable::JobTypes;
+pub use crate::jobs::durable::sugar::{
+    DurableFinalizer, DurablePayload, complete_durable, durable_key, register_durable,
+    schedule_durable,
+};
 pub use crate::jobs::sugar::{
     Finalizer, JobKey, JobPayload, JobReturn, JobSettings, complete_job, job_key, record_key,
     schedule,

@@ -26,8 +26,8 @@ pub use self::hold::Hold;
 pub use self::outgoing::Outgoing;
 pub use self::parked::ParkedKey;
 pub use self::routing::{
-    DeclaredKey, EventSource, Interjection, IntoOutcome, NoDeclaredKey, Outcome, Route,
-    RoutingTable,
+    DeclaredKey, DurableRoute, EventSource, Interjection, IntoOutcome, NoDeclaredKey, Outcome,
+    Route, RoutingTable,
 };
 pub(crate) use self::scheduled::Scheduled;
 pub use self::topic::Topic;

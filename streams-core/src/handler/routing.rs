@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{EventContext, Events, ExecutionState, HandlerError, Result};
 use crate::codec::{CodecError, KeyCodec};
+use crate::jobs::durable::JobTypes;
 use crate::record::Record;
 use crate::runtime::SourceBuilder;
 use crate::store::StateStore;
@@ -91,6 +92,16 @@ impl<S: 'static, H: 'static> Clone for Interjection<S, H> {
 
 impl<S: 'static, H: 'static> Copy for Interjection<S, H> {}
 
+/// The durable jobs of an async handler.
+#[derive(Debug)]
+pub struct DurableRoute<S: 'static, H: 'static = ()> {
+    /// The job type, which the rows in the changelog carry.
+    pub job_type: &'static str,
+    /// Registers the job type.
+    #[doc(hidden)]
+    pub register: fn(&mut JobTypes<S>, &Arc<H>),
+}
+
 /// A verified routing table: of a store `S`, and of `H`, which all handlers share.
 ///
 /// Displayed, it is a table to read.
@@ -104,6 +115,8 @@ pub struct RoutingTable<S: 'static, H: 'static = ()> {
     pub default: Option<Route>,
     /// The interjections.
     pub interjections: &'static [Interjection<S, H>],
+    /// The durable jobs of async handlers.
+    pub durable_jobs: &'static [DurableRoute<S, H>],
 }
 
 impl<S: 'static, H: 'static> fmt::Display for RoutingTable<S, H> {

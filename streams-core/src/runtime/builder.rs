@@ -622,7 +622,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             ConfigError::check("partitions", partitions, 1..=100_000)?;
         }
         self.check_interjections()?;
-        self.jobs.check()?;
+        self.check_jobs()?;
         let leave = Duration::ZERO..=LEAVE_TIMEOUT_MAX;
         ConfigError::check_duration("leave_timeout", self.leave_timeout, leave)?;
         let outage = OUTAGE_TIMEOUT_MIN..=OUTAGE_TIMEOUT_MAX;
@@ -675,6 +675,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         make_fetcher: MakeFetcher<F>,
         report: Box<dyn Fn(FromWorker) + Send>,
     ) -> WorkerParts<A, P, F> {
+        let jobs = self.job_types();
         WorkerParts {
             index,
             eos: self.eos,
@@ -691,8 +692,8 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             on_unreadable: self.on_unreadable,
             interjections: self.all_scheduled(),
             shared: self.shared_by_all(),
-            jobs: Arc::new(self.jobs.clone()),
-            job_types: self.jobs.names().collect(),
+            job_types: jobs.names().collect(),
+            jobs: Arc::new(jobs),
             runner: None,
             stores: self.stores.clone(),
             propagate_trace_context: self.propagate_trace_context,

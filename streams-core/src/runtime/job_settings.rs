@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::builder::SourceBuilder;
 use super::error::SourceError;
+use crate::error::ConfigError;
 use crate::handler::{EventContext, EventSource, Result as HandlerResult};
+use crate::jobs::JobFailure;
 use crate::jobs::durable::{
-    DurableJobs, Job, JobConfig, JobError, JobRun, JobRunner, Next, Threads, TokioRunner,
+    DurableJobs, Job, JobConfig, JobError, JobRun, JobRunner, JobTypes, Next, Threads, TokioRunner,
 };
 
 /// The threads of blocking jobs: at least and at most.
@@ -30,7 +32,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     where
         J: Job,
         R: Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: JobFailure,
         P: Fn(J, JobRun) -> T + Send + Sync + 'static,
         T: Future<Output = Result<R, E>> + Send + 'static,
         F: Fn(&mut EventContext<A::Store>, J, &Result<R, JobError>) -> HandlerResult<Next>,
@@ -52,7 +54,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     where
         J: Job,
         R: Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: JobFailure,
         P: Fn(J, JobRun) -> Result<R, E> + Send + Sync + 'static,
         F: Fn(&mut EventContext<A::Store>, J, &Result<R, JobError>) -> HandlerResult<Next>,
         F: Send + Sync + 'static,
@@ -73,7 +75,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     where
         J: Job,
         R: Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: JobFailure,
         P: Fn(J, JobRun) -> Result<R, E> + Send + Sync + 'static,
         F: Fn(&mut EventContext<A::Store>, J, &Result<R, JobError>) -> HandlerResult<Next>,
         F: Send + Sync + 'static,
@@ -89,9 +91,24 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         self
     }
 
+    pub(super) fn check_jobs(&self) -> Result<(), ConfigError> {
+        let durable = A::TABLE.durable_jobs.iter().map(|route| route.job_type);
+        self.jobs.check(&durable.collect::<Vec<_>>())
+    }
+
+    /// The job types, with those of durable handlers.
+    pub(super) fn job_types(&self) -> JobTypes<A::Store> {
+        let mut jobs = self.jobs.clone();
+        if !A::TABLE.durable_jobs.is_empty() {
+            let shared = self.shared_by_all();
+            A::TABLE.durable_jobs.iter().for_each(|route| (route.register)(&mut jobs, &shared));
+        }
+        jobs
+    }
+
     /// What runs the jobs; `None` if the source has no job type.
     pub(super) fn job_runner(&self) -> Result<Option<Arc<dyn JobRunner>>, SourceError> {
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() && A::TABLE.durable_jobs.is_empty() {
             return Ok(None);
         }
         let threads =

@@ -17,7 +17,11 @@ use crate::options::RawOption;
 
 /// The whole legal form.
 const FORM: &str = "async fn name(event: Payload) -> Result<Value, Error>";
-const OPTIONS: [&str; 6] = ["concurrency", "key", "finalize", "timeout", "retries", "backoff"];
+const OPTIONS: [&str; 7] =
+    ["concurrency", "key", "finalize", "timeout", "retries", "backoff", "durable"];
+/// The options that durable jobs do not have.
+const NOT_DURABLE: [&str; 3] = ["concurrency", "retries", "backoff"];
+const JOB_TYPE_BYTES_MAX: usize = 254;
 const CONCURRENCY_MAX: u64 = 65_536;
 const ATTEMPTS_MAX: u64 = 1_000;
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -38,6 +42,8 @@ struct Options {
     timeout: Option<Duration>,
     retries: Option<u64>,
     backoff: Option<Duration>,
+    /// The job type, if the changelog keeps the jobs.
+    durable: Option<LitStr>,
 }
 
 /// What orders the jobs.
@@ -69,8 +75,22 @@ fn options(attr: &Attr, errors: &mut Errors) -> Options {
             "finalize" => options.finalize = finalize(option, errors),
             "timeout" => options.timeout = span_of_time(option, errors),
             "backoff" => options.backoff = span_of_time(option, errors),
+            "durable" => options.durable = job_type(option, errors),
             wrong => errors.at(option.name.span(), unknown("option", wrong, &OPTIONS)),
         }
+    }
+    if attr.options.iter().any(|option| option.name == "durable") {
+        for option in
+            attr.options.iter().filter(|option| NOT_DURABLE.iter().any(|n| option.name == n))
+        {
+            let name = &option.name;
+            let instead = match name == "concurrency" {
+                true => "`DurableJobs::concurrency` bounds all durable jobs of a partition",
+                false => "the finalizer says when a durable job runs again: `Next::Retry(after)`",
+            };
+            errors.at(name.span(), format!("`{name}` and `durable` do not go together\n{instead}"));
+        }
+        return options;
     }
     let backoff = attr.options.iter().find(|option| option.name == "backoff");
     if let Some(backoff) = backoff.filter(|_| options.retries.is_none_or(|count| count < 2)) {
@@ -123,6 +143,17 @@ fn key(option: &RawOption, errors: &mut Errors) -> Option<Key> {
                 `key = \"email\"` or `key = email_of`";
     errors.at(option.value_span(), form);
     None
+}
+
+fn job_type(option: &RawOption, errors: &mut Errors) -> Option<LitStr> {
+    let name = syn::parse2::<LitStr>(option.value.clone()).ok();
+    let name = name.filter(|name| (1..=JOB_TYPE_BYTES_MAX).contains(&name.value().len()));
+    if name.is_none() {
+        let form = "`durable` takes the job type in quotes, a stable name of 1 to 254 bytes that \
+                    the jobs in the changelog carry: `durable = \"send-mail\"`";
+        errors.at(option.value_span(), form);
+    }
+    name
 }
 
 fn finalize(option: &RawOption, errors: &mut Errors) -> Option<Path> {
@@ -215,17 +246,23 @@ pub(super) fn twin(job: &Job, function: &Function, vis: &Visibility) -> TokenStr
     let placed = placed(ident);
     let share = shared.as_ref().map(|_| quote!(take(&shared),));
     let shared = shared.as_ref().map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let is_key = match options.durable.is_some() {
+        true => quote!(durable_key),
+        false => quote!(job_key),
+    };
     let key = match &options.key {
         None => quote!(#p::record_key(ctx)),
         Some(Key::Field(field)) => quote_spanned! {field.span()=>
-            #p::job_key(::core::clone::Clone::clone(&payload.#field))
+            #p::#is_key(::core::clone::Clone::clone(&payload.#field))
         },
         Some(Key::Function(function)) => {
-            quote_spanned!(function.span()=> #p::job_key(#function(&payload)))
+            quote_spanned!(function.span()=> #p::#is_key(#function(&payload)))
         }
     };
-    let config = config(options);
-    let all = quote!(::core::marker::Send + ::core::marker::Sync + 'static);
+    let (trait_name, methods) = match &options.durable {
+        Some(job_type) => (quote!(DurableHandler), durable(job, ident, job_type, &key, &share)),
+        None => (quote!(AsyncHandler), scheduled(job, ident, &key, &share)),
+    };
     let alias = options.finalize.as_ref().map(|finalizer| {
         let name = finalizer_name(ident, finalizer.span());
         quote! {
@@ -236,42 +273,100 @@ pub(super) fn twin(job: &Job, function: &Function, vis: &Visibility) -> TokenStr
         #alias
         #(#cfgs)* #[doc(hidden)] #[allow(non_camel_case_types)] #vis struct #ident {}
         #(#cfgs)* #[automatically_derived] #[allow(unused_variables)]
-        impl #p::AsyncHandler for #ident {
+        impl #p::#trait_name for #ident {
             type Shared = #shared;
             type Payload = #payload;
             type Returned = #returned;
             #placed
-
-            fn schedule<Store: #p::StateStore, All: #all>(
-                ctx: &mut #p::EventContext<Store>,
-                shared: &#p::Arc<All>,
-                take: fn(&#p::Arc<All>) -> &Self::Shared,
-                payload: Self::Payload,
-                finalizer: #p::Finalizer<Store, Self>,
-            ) -> #p::Outcome {
-                let key = #key;
-                let job = move |shared: #p::Arc<All>, payload: #payload| async move {
-                    #ident(#share payload).await
-                };
-                #p::schedule::<Self, Store, All, _, _>(
-                    ctx, shared, payload, finalizer, #config, key, job,
-                )
-            }
+            #methods
         }
+    }
+}
+
+/// The method of a twin whose jobs a scheduler runs.
+fn scheduled(
+    job: &Job,
+    ident: &Ident,
+    key: &TokenStream,
+    share: &Option<TokenStream>,
+) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (payload, config) = (&job.payload, config(&job.options));
+    let all = quote!(::core::marker::Send + ::core::marker::Sync + 'static);
+    quote! {
+        fn schedule<Store: #p::StateStore, All: #all>(
+            ctx: &mut #p::EventContext<Store>,
+            shared: &#p::Arc<All>,
+            take: fn(&#p::Arc<All>) -> &Self::Shared,
+            payload: Self::Payload,
+            finalizer: #p::Finalizer<Store, Self>,
+        ) -> #p::Outcome {
+            let key = #key;
+            let job = move |shared: #p::Arc<All>, payload: #payload| async move {
+                #ident(#share payload).await
+            };
+            #p::schedule::<Self, Store, All, _, _>(
+                ctx, shared, payload, finalizer, #config, key, job,
+            )
+        }
+    }
+}
+
+/// The methods of a twin whose jobs the changelog keeps.
+fn durable(
+    job: &Job,
+    ident: &Ident,
+    job_type: &LitStr,
+    key: &TokenStream,
+    share: &Option<TokenStream>,
+) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (payload, timeout) = (&job.payload, millis(job.options.timeout));
+    let all = quote!(::core::marker::Send + ::core::marker::Sync + 'static);
+    quote! {
+        const TYPE: &'static str = #job_type;
+
+        fn schedule<Store: #p::StateStore>(
+            ctx: &mut #p::EventContext<Store>,
+            payload: Self::Payload,
+        ) -> #p::Outcome {
+            let key = #key;
+            #p::schedule_durable::<Self, Store, _>(ctx, &key, payload)
+        }
+
+        fn register<Store: #p::StateStore, All: #all>(
+            jobs: &mut #p::JobTypes<Store>,
+            shared: &#p::Arc<All>,
+            take: fn(&#p::Arc<All>) -> &Self::Shared,
+            finalizer: #p::DurableFinalizer<Store, Self>,
+        ) {
+            let job = move |shared: #p::Arc<All>, payload: #payload| async move {
+                #ident(#share payload).await
+            };
+            #p::register_durable::<Self, Store, All, _>(jobs, shared, job, #timeout, finalizer);
+        }
+    }
+}
+
+/// A time in milliseconds, if there is one.
+fn millis(time: Option<Duration>) -> TokenStream {
+    option(time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn option(value: Option<u64>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    match value {
+        Some(value) => quote!(#p::Option::Some(#value)),
+        None => quote!(#p::Option::None),
     }
 }
 
 fn config(options: &Options) -> TokenStream {
     let p = quote!(::streams_core::__private);
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let option = |value: Option<u64>| match value {
-        Some(value) => quote!(#p::Option::Some(#value)),
-        None => quote!(#p::Option::None),
-    };
     let concurrency = option(options.concurrency);
-    let timeout = option(options.timeout.map(millis));
+    let timeout = millis(options.timeout);
     let retries = option(options.retries);
-    let backoff = option(options.backoff.map(millis));
+    let backoff = millis(options.backoff);
     quote! {
         #p::JobSettings {
             concurrency: #concurrency,
@@ -293,5 +388,9 @@ pub(super) fn columns(job: &Job, function: &Function) -> TokenStream {
     let finalizer = job.options.finalize.as_ref();
     let finalizer = finalizer.map(|finalizer| finalizer_name(ident, finalizer.span()));
     let event = carriers("event", job.payload.to_token_stream());
-    quote!(#context (#shared) (job #finalizer) #event)
+    let kind = match job.options.durable.is_some() {
+        true => quote!(durable),
+        false => quote!(job),
+    };
+    quote!(#context (#shared) (#kind #finalizer) #event)
 }

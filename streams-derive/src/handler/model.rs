@@ -30,8 +30,8 @@ pub(super) enum Role {
 }
 
 /// The options of async handlers.
-const ASYNC_OPTIONS: [&str; 6] =
-    ["concurrency", "key", "finalize", "timeout", "retries", "backoff"];
+const ASYNC_OPTIONS: [&str; 7] =
+    ["concurrency", "key", "finalize", "timeout", "retries", "backoff", "durable"];
 
 /// `None` if anything is wrong.
 pub(super) fn handler(

@@ -55,6 +55,8 @@ pub(super) struct Row {
 
 /// What only an async handler has.
 pub(super) struct Job {
+    /// Whether the changelog keeps its jobs.
+    pub(super) is_durable: bool,
     /// The name of its finalizer, beside the handler, if it has one of its own.
     pub(super) finalizer: Option<Ident>,
 }
@@ -147,7 +149,9 @@ impl Parse for Row {
                 parenthesized!(job in input);
                 match job.parse::<Option<Ident>>()? {
                     None => None,
-                    Some(_) => Some(Job { finalizer: job.parse()? }),
+                    Some(kind) => {
+                        Some(Job { is_durable: kind == "durable", finalizer: job.parse()? })
+                    }
                 }
             },
             event: input.parse()?,

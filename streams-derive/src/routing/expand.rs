@@ -5,6 +5,8 @@
 //! anyway, through a trait for each record type with its own words. So a wrong type is said once,
 //! on the type that the user wrote.
 
+use std::collections::HashSet;
+
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
@@ -32,6 +34,8 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
     let missing = missing_without_default(source, routing);
     let interjections =
         routing.interjections.iter().filter(|row| is_sound(row)).map(|row| interjection(row));
+    let mut seen = HashSet::new();
+    let durable_jobs = whole().filter(|route| seen.insert(route.row.name())).map(durable_job);
     let errors = errors.to_compile_errors();
     quote! {{
         #errors
@@ -68,6 +72,7 @@ pub(super) fn table(source: &Source, routing: &Routing<'_>, errors: &Errors) -> 
                 DEFAULTS.first().copied()
             },
             interjections: &[#(#interjections)*],
+            durable_jobs: &[#(#durable_jobs)*],
         }
     }}
 }
@@ -235,7 +240,7 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
     let (cfgs, older) = (cfgs(row), &variant.older);
     let payload_trait = payload_trait_name(route);
     let payload = match &row.job {
-        Some(_) => projection(&row.event, &row.path, &quote!(#p::AsyncHandler), "Payload"),
+        Some(job) => projection(&row.event, &row.path, &twin(job), "Payload"),
         None => {
             let payload = projection(&row.event, &row.path, &quote!(#p::Handler), "Payload");
             // On the type's last token: it bounds the underline.
@@ -255,18 +260,60 @@ fn arm(source: &Source, route: &Route<'_>) -> TokenStream {
     }
 }
 
+/// The trait of an async handler's twin.
+fn twin(job: &Job) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    match job.is_durable {
+        true => quote!(#p::DurableHandler),
+        false => quote!(#p::AsyncHandler),
+    }
+}
+
+/// What takes an async handler's share from what all handlers share.
+fn take_shared(row: &Row, twin: &TokenStream) -> TokenStream {
+    match &row.shared {
+        None => quote!(|_| &()),
+        Some((place, _)) => {
+            let shared = projection(place, &row.path, twin, "Shared");
+            quote!(|shared| <#shared as SharedByThisSource>::take(shared))
+        }
+    }
+}
+
+/// The registration of an async handler's durable jobs.
+fn durable_job(route: &Route<'_>) -> Option<TokenStream> {
+    let p = quote!(::streams_core::__private);
+    let Route { row, .. } = route;
+    let job = row.job.as_ref().filter(|job| job.is_durable)?;
+    let (path, twin, cfgs) = (&row.path, twin(job), cfgs(row));
+    let take = take_shared(row, &twin);
+    let finalizer = match &job.finalizer {
+        Some(name) => beside(path, name),
+        None => quote!(#p::complete_durable),
+    };
+    Some(quote! {
+        #cfgs
+        #p::DurableRoute {
+            job_type: <#path as #twin>::TYPE,
+            register: |jobs, shared| <#path as #twin>::register(
+                jobs,
+                shared,
+                #take,
+                #finalizer,
+            ),
+        },
+    })
+}
+
 /// The call of an async handler's twin: it schedules a job, and the finalizer gets the context.
 fn job_call(route: &Route<'_>, job: &Job) -> TokenStream {
     let p = quote!(::streams_core::__private);
     let Route { row, .. } = route;
-    let (path, twin) = (&row.path, quote!(#p::AsyncHandler));
-    let take = match &row.shared {
-        None => quote!(|_| &()),
-        Some((place, _)) => {
-            let shared = projection(place, path, &twin, "Shared");
-            quote!(|shared| <#shared as SharedByThisSource>::take(shared))
-        }
-    };
+    let (path, twin) = (&row.path, twin(job));
+    if job.is_durable {
+        return quote!(<#path as #twin>::schedule(ctx, payload));
+    }
+    let take = take_shared(row, &twin);
     let finalizer = match &job.finalizer {
         Some(name) => beside(path, name),
         None => quote!(#p::complete_job),
@@ -310,10 +357,7 @@ fn row(route: &Route<'_>) -> TokenStream {
     let (cfgs, handler) = (cfgs(route.row), route.row.name());
     let Variant { record_type, payload, older, .. } = route.variant;
     let path = &route.row.path;
-    let twin = match &route.row.job {
-        Some(_) => quote!(#p::AsyncHandler),
-        None => quote!(#p::Handler),
-    };
+    let twin = route.row.job.as_ref().map_or_else(|| quote!(#p::Handler), twin);
     quote! {
         #cfgs
         #p::Route {

@@ -48,6 +48,7 @@ pub(super) fn source(args: &Args, item: Item, written: &TokenStream) -> TokenStr
             routes: &[],
             default: #p::Option::None,
             interjections: &[],
+            durable_jobs: &[],
         }),
     };
     // The table is an expression: if it fails, the impl still stands, and nothing else does.

@@ -15,6 +15,7 @@ use super::{DurableJobs, Job, JobConfig, JobError, JobRun, Next};
 use crate::codec::{CodecError, Encoded, decode};
 use crate::error::ConfigError;
 use crate::handler::{EventContext, Result as HandlerResult};
+use crate::jobs::JobFailure;
 use crate::record::Headers;
 use crate::runtime::pulse::panic_text;
 
@@ -93,7 +94,7 @@ pub(crate) enum Threads {
 }
 
 /// The job types of a source, and the bounds of its jobs.
-pub(crate) struct JobTypes<S: 'static> {
+pub struct JobTypes<S: 'static> {
     handlers: BTreeMap<&'static str, Arc<dyn HandleJob<S>>>,
     pub(crate) bounds: DurableJobs,
     /// What is wrong with the settings, until they are checked.
@@ -132,7 +133,7 @@ impl<S: 'static> JobTypes<S> {
     where
         J: Job,
         R: Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: JobFailure,
         P: Fn(J, JobRun) -> T + Send + Sync + 'static,
         T: Future<Output = Result<R, E>> + Send + 'static,
         F: Fn(&mut EventContext<S>, J, &Result<R, JobError>) -> HandlerResult<Next>,
@@ -166,7 +167,7 @@ impl<S: 'static> JobTypes<S> {
     ) where
         J: Job,
         R: Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: JobFailure,
         P: Fn(J, JobRun) -> Result<R, E> + Send + Sync + 'static,
         F: Fn(&mut EventContext<S>, J, &Result<R, JobError>) -> HandlerResult<Next>,
         F: Send + Sync + 'static,
@@ -194,26 +195,28 @@ impl<S: 'static> JobTypes<S> {
         F: Fn(&mut EventContext<S>, J, &Result<R, JobError>) -> HandlerResult<Next>,
         F: Send + Sync + 'static,
     {
-        let invalid = |hint: &str| ConfigError::Invalid {
-            name: "Job::TYPE",
-            value: J::TYPE.to_owned(),
-            hint: hint.to_owned(),
-        };
         let checked = match J::TYPE.len() {
-            0 | TYPE_BYTES_MAX.. => Err(invalid("the name of a job type has 1 to 254 bytes")),
+            0 | TYPE_BYTES_MAX.. => {
+                Err(invalid(J::TYPE, "the name of a job type has 1 to 254 bytes"))
+            }
             _ => checked,
         };
         let handler = Handler { begin, finalize, result: PhantomData::<fn() -> R> };
         let former = self.handlers.insert(J::TYPE, Arc::new(handler));
-        let twice = former.map(|_| {
-            invalid("two job types of the source have this name: give one of them another")
-        });
+        let twice = former.map(|_| invalid(J::TYPE, TYPE_TWICE));
         let wrong = checked.err().or(twice);
         self.wrong = self.wrong.take().or(wrong);
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks the settings, together with the types of durable handlers, which are registered when
+    /// the source starts.
+    pub(crate) fn check(&self, declared: &[&'static str]) -> Result<(), ConfigError> {
         self.wrong.clone().map_or(Ok(()), Err)?;
+        for (place, name) in declared.iter().enumerate() {
+            if self.knows(name) || declared[..place].contains(name) {
+                return Err(invalid(name, TYPE_TWICE));
+            }
+        }
         self.bounds.check().map(drop)
     }
 
@@ -252,14 +255,23 @@ impl<S: 'static> JobTypes<S> {
     }
 }
 
+const TYPE_TWICE: &str = "two job types of the source have this name: give one of them another";
+
+fn invalid(job_type: &str, hint: &str) -> ConfigError {
+    let (value, hint) = (job_type.to_owned(), hint.to_owned());
+    ConfigError::Invalid { name: "Job::TYPE", value, hint }
+}
+
 /// What a run has ended with, or its panic.
 fn outcome<R, E>(ended: std::thread::Result<Result<R, E>>, attempts: u32) -> JobOutcome
 where
     R: Send + 'static,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: JobFailure,
 {
     Box::new(match ended {
-        Ok(result) => result.map_err(|error| JobError::Failed { attempts, source: error.into() }),
+        Ok(result) => {
+            result.map_err(|error| JobError::Failed { attempts, source: error.into_source() })
+        }
         Err(panic) => Err(JobError::Panicked { message: panic_text(&*panic) }),
     })
 }

@@ -73,13 +73,16 @@ mod machine;
 mod pending;
 mod row;
 mod runner;
+pub(crate) mod sugar;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 pub use self::config::{DurableJobs, JobConfig};
 pub(crate) use self::context::JobIds;
-pub(crate) use self::handlers::{JobOutcome, JobTypes, Threads, Work};
+#[doc(hidden)]
+pub use self::handlers::JobTypes;
+pub(crate) use self::handlers::{JobOutcome, Threads, Work};
 pub(crate) use self::machine::{JobMachine, PendingJob, RunId};
 pub(crate) use self::pending::{ResumeError, TaskJobs};
 pub use self::row::JobId;
