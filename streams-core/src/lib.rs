@@ -126,8 +126,8 @@ pub use crate::runtime::{
     ErrorResponse, FATAL_EXIT_CODE, InterjectError, Interjected, InterjectedAll, IntoShared,
     NewPartitions, NothingMissing, OffsetsMissing, OnUndecodable, OnUnreadable, RetryOrder,
     RetryPolicy, RunState, RunStatus, RunningSource, ScheduleError, ScheduledInterjection, Signal,
-    SourceBuilder, SourceError, SourceHandle, SourceSet, SourceSetError, SourceState, Stall,
-    StartFrom, TopicProblem, TopicRole, TransactionErrorContext, TransactionResponse, UserCode,
-    dead_letter,
+    SourceBuilder, SourceError, SourceHandle, SourceSet, SourceSetError, SourceState, SourceTopics,
+    Stall, StartFrom, TopicProblem, TopicRole, TransactionErrorContext, TransactionResponse,
+    UserCode, dead_letter,
 };
 pub use crate::store::{NoStore, OrderedTable, StateStore, StoreField, Table};

@@ -236,7 +236,7 @@ type WorkerStart<A> = (
     std::sync::mpsc::Receiver<ToWorker<<A as EventSource>::Store, RdTxnProducer>>,
 );
 
-fn runtime() -> Result<tokio::runtime::Runtime, SourceError> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, SourceError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| SourceError::Thread(error.to_string()))
 }

@@ -1,5 +1,7 @@
 //! The topics of a source: what is missing or unsuitable is an error that names it.
 
+use std::time::{Duration, Instant};
+
 use streams_core::{ChangelogMissing, CreateTopics, OnUndecodable, SourceError};
 
 use crate::app::{CHANGELOG, PATIENCE, World, end, failure};
@@ -127,4 +129,30 @@ fn a_source_that_may_create_no_topic_creates_none() {
     assert!(text.contains(says), "{text}");
     world.create_topic(CHANGELOG, 2, "compact");
     end(builder().start().unwrap());
+}
+
+#[test]
+fn a_source_is_created_and_deleted_apart_from_its_start() {
+    let world = World::new();
+    let words = || world.words().group("apart").topic("apart").changelog("log").partitions(3);
+    let topics = words().create().unwrap();
+    assert_eq!((topics.topic.as_str(), topics.changelog.as_str()), ("apart", "log"));
+    assert_eq!((topics.group.as_str(), topics.partitions), ("apart", Some(3)));
+    assert_eq!(words().create().unwrap(), topics, "what exists is checked");
+
+    let source = words().create_topics(CreateTopics::Never).start().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while source.active_partitions().len() < 3 {
+        assert!(Instant::now() < deadline, "the source owns {:?}", source.active_partitions());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let error = words().delete().unwrap_err().to_string();
+    assert!(error.contains("deleting group `apart`"), "{error}");
+    assert!(error.contains("NON_EMPTY_GROUP"), "{error}");
+    end(source);
+
+    assert_eq!(words().delete().unwrap(), ["apart", "apart", "log"], "the group, and two topics");
+    assert_eq!(words().delete().unwrap(), Vec::<String>::new());
+    let error = failure(words().create_topics(CreateTopics::Never));
+    assert!(error.contains("`apart`") && error.contains("`log`"), "{error}");
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod connection;
 mod consumer_protocol;
+mod delete;
 mod error;
 mod group;
 mod growth;
