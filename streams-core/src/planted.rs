@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     LaneRunsTwo,
     /// A failed job waits for its next attempt behind the later jobs of its key.
     RetryBehindItsKey,
+    /// A key is in two running batches.
+    BatchesShareKey,
     /// No attempt of a job exceeds its timeout.
     NoTimeout,
 }

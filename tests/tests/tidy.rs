@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "streams-core/src/eos",
     "streams-core/src/task",
     "streams-core/src/patience.rs",
+    "streams-core/src/jobs/batches.rs",
     "streams-core/src/jobs/lanes.rs",
     "streams-core/src/global/positions.rs",
     "streams-core/src/group/assignor",

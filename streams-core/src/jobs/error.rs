@@ -1,6 +1,8 @@
 //! Why a job has no result, and finalizers for those who need none of their own.
 
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handler::{EventContext, ExecutionState, HandlerError, Result};
@@ -44,11 +46,29 @@ impl JobError {
     /// Returns the job's own error, if the job returned an `E`.
     pub fn failure<E: Error + 'static>(&self) -> Option<&E> {
         match self {
-            Self::Failed { source, .. } => source.downcast_ref(),
+            Self::Failed { source, .. } => source.downcast_ref().or_else(|| {
+                let of_batch = source.downcast_ref::<OfBatch>();
+                of_batch.and_then(|of_batch| of_batch.0.failure())
+            }),
             Self::TimedOut { .. } | Self::Panicked { .. } | Self::Cancelled => None,
         }
     }
 }
+
+/// The error of a batch, as each of its items has it.
+#[derive(Clone, Debug)]
+pub(super) struct OfBatch(pub(super) Arc<JobError>);
+
+impl fmt::Display for OfBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            JobError::Failed { source, .. } => source.fmt(f),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl Error for OfBatch {}
 
 /// What a job may return as its error: everything that becomes a `Box<dyn Error + Send + Sync>`,
 /// and a [`HandlerError`].

@@ -4,11 +4,14 @@
 //! - [`AsyncJobScheduler`] runs jobs for events: the jobs of one key in their order, keys in
 //!   parallel. GKES: `AsyncJobScheduler`.
 //! - [`SchedulerConfig`] has its settings, with GKES's presets.
-//! - [`lanes`] is the machine below: keyed queues without a clock or threads.
+//! - [`AsyncBatcher`] executes items of several events together. GKES: `AsyncBatcher`.
+//! - [`lanes`] and [`batches`] are the machines below, without a clock or threads.
 //! - [`durable`] has jobs that survive crashes and moves.
 //!
 #![doc = include_str!("../docs/jobs.md")]
 
+mod batcher;
+pub mod batches;
 mod config;
 pub mod durable;
 mod error;
@@ -18,8 +21,13 @@ mod pool;
 mod scheduler;
 #[doc(hidden)]
 pub mod sugar;
+mod timer;
 mod work;
 
+pub use self::batcher::{
+    AsyncBatcher, BATCH_ITEMS_MAX, BatchItem, BatchItems, BatcherConfig, CONCURRENT_BATCHES_MAX,
+    CallbackResult, PENDING_ITEMS_MAX,
+};
 pub use self::config::{
     CONCURRENCY_MAX, CONCURRENT_KEYS_MAX, JOB_ATTEMPTS_MAX, JOB_DURATION_MAX, PENDING_JOBS_MAX,
     SchedulerConfig, WORKER_QUEUE_DEPTH_MAX,

@@ -4,7 +4,6 @@
 //! user's runs. A completer completes under the lock, before the next job of its key starts: so the
 //! finalizers of one key run in the order of their jobs.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
@@ -18,6 +17,7 @@ use super::config::{SchedulerConfig, check_keys, check_queue_depth};
 use super::error::{JobError, JobFailure, JobResult};
 use super::lanes::{Attempt, Command, Ended, Exceeded, JobId, Lanes, Next};
 use super::pool::Pool;
+use super::timer::{self, Timed, pump_unnested};
 use super::work::own_runtime;
 use super::work::{Attempted, BoxFuture, Finalizer, Work, attempted, guarded, guarded_future};
 use crate::error::ConfigError;
@@ -387,28 +387,6 @@ where
     }
 }
 
-thread_local! {
-    /// What this thread does with a scheduler: an attempt may end while it is being started.
-    static PUMPING: Cell<Pumping> = const { Cell::new(Pumping::No) };
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Pumping {
-    No,
-    Yes,
-    /// And an attempt has ended meanwhile.
-    Again,
-}
-
-/// The thread pumps no more, even if a clone of a key or a value panics.
-struct EndPumping;
-
-impl Drop for EndPumping {
-    fn drop(&mut self) {
-        PUMPING.set(Pumping::No);
-    }
-}
-
 impl<S, K, V> Inner<S, K, V>
 where
     S: StateStore,
@@ -448,25 +426,16 @@ where
 
     /// Starts what can start, stops what has to stop, and lets partitions go on.
     fn pump(self: &Arc<Self>) {
-        if PUMPING.get() != Pumping::No {
-            return PUMPING.set(Pumping::Again);
-        }
-        let _pumping = EndPumping;
-        loop {
-            PUMPING.set(Pumping::Yes);
+        pump_unnested(|| {
             let Polled { starts, free, needs_timer } = self.poll();
             drop(free);
             for start in starts {
                 self.start(start);
             }
             if needs_timer && let Some(runtime) = self.runtime.get() {
-                let timer = Timer { scheduler: Arc::clone(self), has_ended: false };
-                drop(runtime.spawn(timer.run()));
+                timer::start(runtime, Arc::clone(self));
             }
-            if PUMPING.get() != Pumping::Again {
-                return;
-            }
-        }
+        });
     }
 
     fn poll(&self) -> Polled<S, K, V> {
@@ -498,7 +467,9 @@ where
         let lanes = &state.lanes;
         let free = state.holds.extract_if(.., |(_, limit, _)| lanes.has_room(limit));
         let free = free.map(|(_, _, hold)| hold).collect();
-        Polled { starts, free, needs_timer: self.arm(state) }
+        let due = state.lanes.poll_timeout();
+        let needs_timer = timer::arm(&mut state.timer, due, &self.sooner);
+        Polled { starts, free, needs_timer }
     }
 
     /// Completes a job's event: its finalizer runs on the partition's thread.
@@ -596,32 +567,36 @@ where
         }
         self.pump();
     }
+}
 
-    /// Sees to it that the timer polls when something is due. Returns true if it has to be started.
-    fn arm(&self, state: &mut State<S, K, V>) -> bool {
-        let Some(due) = state.lanes.poll_timeout() else {
-            return false;
-        };
-        match state.timer {
-            None => {
-                state.timer = Some(due);
-                true
-            }
-            Some(at) if due < at => {
-                state.timer = Some(due);
-                self.sooner.notify_one();
-                false
-            }
-            Some(_) => false,
-        }
-    }
-
-    /// Returns when the timer polls next; without anything that is due, it ends.
+impl<S, K, V> Timed for Inner<S, K, V>
+where
+    S: StateStore,
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + 'static,
+{
     fn next_due(&self) -> Option<Instant> {
         let mut state = self.lock();
-        let due = state.lanes.poll_timeout();
-        state.timer = due;
-        due
+        state.timer = state.lanes.poll_timeout();
+        state.timer
+    }
+
+    fn pump(self: &Arc<Self>) {
+        Inner::pump(self);
+    }
+
+    fn sooner(&self) -> &Notify {
+        &self.sooner
+    }
+
+    /// Jobs in back-off would wait for ever.
+    fn runtime_is_gone(&self) {
+        let mut state = self.lock();
+        state.timer = None;
+        let now = self.now();
+        for (key, pending) in state.lanes.cancel(now, |_, _| true) {
+            self.complete(key, pending, Err(JobError::Cancelled));
+        }
     }
 }
 
@@ -646,57 +621,6 @@ where
 {
     fn drop(&mut self) {
         self.scheduler.end(self.id, self.attempt, self.outcome.take());
-    }
-}
-
-/// Polls when something is due. It lives as long as something is.
-struct Timer<S, K, V>
-where
-    S: StateStore,
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + 'static,
-{
-    scheduler: Arc<Inner<S, K, V>>,
-    /// Nothing was due any more.
-    has_ended: bool,
-}
-
-impl<S, K, V> Timer<S, K, V>
-where
-    S: StateStore,
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + 'static,
-{
-    async fn run(mut self) {
-        while let Some(due) = self.scheduler.next_due() {
-            tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => self.scheduler.pump(),
-                () = self.scheduler.sooner.notified() => {}
-            }
-        }
-        self.has_ended = true;
-    }
-}
-
-impl<S, K, V> Drop for Timer<S, K, V>
-where
-    S: StateStore,
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + 'static,
-{
-    /// A runtime that is shut down drops the timer before its time: jobs in back-off would wait for
-    /// ever.
-    fn drop(&mut self) {
-        if self.has_ended {
-            return;
-        }
-        let scheduler = &self.scheduler;
-        let mut state = scheduler.lock();
-        state.timer = None;
-        let now = scheduler.now();
-        for (key, pending) in state.lanes.cancel(now, |_, _| true) {
-            scheduler.complete(key, pending, Err(JobError::Cancelled));
-        }
     }
 }
 
