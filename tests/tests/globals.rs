@@ -171,6 +171,74 @@ fn a_source_does_not_start_with_a_table_that_has_failed() {
 }
 
 #[test]
+fn a_table_that_fails_stops_the_source_whose_handlers_read_it() {
+    let world = World::new();
+    let prices = world.table("rows");
+    let source = priced::Source::builder().bootstrap(world.broker.bootstrap()).group("g");
+    let app = App { prices: prices.clone(), steps: GlobalTable::of_rows([]) };
+    let source = source.topic("words").global(&prices).shared(app).start().unwrap();
+    let record = ProducerRecord::to("rows").key("a").value("no number");
+    world.producer.send_record(record).unwrap();
+    world.producer.flush(PATIENCE).unwrap();
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || drop(ended.send(source.wait())));
+    let error = end.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(matches!(error, SourceError::Global(GlobalError::Receiver { .. })), "{error}");
+}
+
+/// Returns true if the topic still has a tombstone.
+fn has_tombstone(bootstrap: &str, topic: &str) -> bool {
+    let found = Arc::new(Mutex::new(false));
+    let finds = Arc::clone(&found);
+    let log = GlobalChangeLog::builder(move |record: &Record| {
+        *finds.lock().unwrap() |= record.value().is_none();
+        Ok(())
+    });
+    let log = log.bootstrap(bootstrap).topic(topic).start().unwrap();
+    log.wait_caught_up(PATIENCE).unwrap();
+    log.stop().unwrap();
+    let found = *found.lock().unwrap();
+    found
+}
+
+#[test]
+fn a_row_whose_tombstone_is_gone_before_it_is_read_is_gone_too() {
+    let world = World::new();
+    let bootstrap = world.broker.bootstrap();
+    let table = GlobalTable::<String, i64>::builder().bootstrap(&bootstrap).topic("prices");
+    let table = table.create_topic(1).topic_config("segment.ms", "100");
+    let table = table.topic_config("min.cleanable.dirty.ratio", "0.01");
+    let table = table.topic_config("delete.retention.ms", "0");
+    let table = table.check_interval(Duration::from_millis(200)).start().unwrap();
+    world.row("prices", "apple", 1);
+    world.row("prices", "pear", 1);
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while table.len() < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let log = table.changelog().unwrap();
+    log.pause_all().unwrap();
+    // The least time for which a reader may be behind is 10 s.
+    let behind = Instant::now() + Duration::from_millis(10_500);
+    world.producer.send_record(ProducerRecord::to("prices").key("apple")).unwrap();
+    world.producer.flush(PATIENCE).unwrap();
+    while Instant::now() < behind || has_tombstone(&bootstrap, "prices") {
+        assert!(Instant::now() < deadline, "the broker keeps the tombstone");
+        std::thread::sleep(Duration::from_millis(300));
+        // An append makes the broker close the segment before it.
+        world.row("prices", "plum", 1);
+    }
+    assert_eq!(table.get("apple").as_deref(), Some(&1), "it is paused");
+    log.resume_all().unwrap();
+    while table.contains_key("apple") || table.state() != GlobalState::Following {
+        assert!(Instant::now() < deadline, "a deleted row stays: {table:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((table.len(), log.begun_again()), (2, 1));
+}
+
+#[test]
 fn a_topic_that_is_missing_or_unsuitable_is_named() {
     let world = World::new();
     let (builder, _received) = world.log();

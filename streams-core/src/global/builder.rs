@@ -40,6 +40,11 @@ impl CleanupPolicy {
         }
     }
 
+    /// Returns true if a topic with this `cleanup.policy` is compacted.
+    pub(super) fn compacts(actual: &str) -> bool {
+        actual.split(',').any(|policy| policy.trim() == Self::Compact.name())
+    }
+
     /// Returns true if a topic with this `cleanup.policy` keeps what a topic with `self` keeps.
     pub(super) fn is_met_by(self, actual: &str) -> bool {
         let mut policies = actual.split(',').map(str::trim);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::builder::{GlobalSettings, OnTruncated};
 use super::error::{GlobalError, ReceiveError};
 use super::lookup::{self, Found};
-use super::positions::{Fetch, OutOfRange, Patience, Positions, Verdict};
+use super::positions::{Fetch, Missed, OutOfRange, Patience, Positions, Verdict};
 use super::receiver::ChangeLogReceiver;
 use super::state::{GlobalWatch, Published};
 use crate::client::rdkafka::RdFetcher;
@@ -78,7 +78,11 @@ pub(super) struct Driver<R> {
 
 impl<R: ChangeLogReceiver> Driver<R> {
     /// A driver that begins to fetch the partitions that were found.
-    pub(super) fn new(parts: Parts<R>, found: &Found) -> Result<Self, GlobalError> {
+    pub(super) fn new(
+        parts: Parts<R>,
+        found: &Found,
+        behind_max: Option<Duration>,
+    ) -> Result<Self, GlobalError> {
         let Parts { settings, receiver, admin, sender, received, wake, watch } = parts;
         let failed = |source| GlobalError::Fetch { topic: settings.topic.clone(), source };
         let group = format!("streams-global-{}", settings.topic);
@@ -94,7 +98,7 @@ impl<R: ChangeLogReceiver> Driver<R> {
             settings,
             receiver,
             fetcher,
-            positions: Positions::default(),
+            positions: Positions::new(found.asked_at, behind_max),
             patience: Patience::default(),
             admin: Some(admin),
             sender,
@@ -126,7 +130,9 @@ impl<R: ChangeLogReceiver> Driver<R> {
                 return Ok(());
             }
             self.apply()?;
-            self.positions.settle();
+            self.positions.settle(Instant::now());
+            self.look_for_missed()?;
+            self.catch_up()?;
             self.publish();
             self.begin_look_up();
             if more {
@@ -268,6 +274,54 @@ impl<R: ChangeLogReceiver> Driver<R> {
         self.call(partition, offset, ChangeLogReceiver::apply)
     }
 
+    /// Tells the receiver that it has caught up, before anybody else learns of it.
+    fn catch_up(&mut self) -> Result<(), GlobalError> {
+        if !self.positions.is_caught_up() || self.published.is_caught_up {
+            return Ok(());
+        }
+        let (partition, offset) = self.positions.nexts().into_iter().next().unwrap_or_default();
+        self.call(partition, offset, ChangeLogReceiver::caught_up)
+    }
+
+    /// Asks for the first offsets, if the receiver may have missed tombstones.
+    fn look_for_missed(&mut self) -> Result<(), GlobalError> {
+        match self.positions.missed() {
+            Missed::Nothing => {}
+            Missed::BeginAgain => self.check_at = self.check_at.min(Instant::now()),
+            Missed::TooSlow(age_max) => {
+                let topic = self.settings.topic.clone();
+                return Err(GlobalError::TooSlow { topic, age_max });
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins again, if the receiver may have missed tombstones and cares for them.
+    fn begin_again(&mut self, now: Instant, found: &Found) -> Result<(), GlobalError> {
+        let is_known = found.lows.len() == found.ends.len();
+        if self.positions.missed() != Missed::BeginAgain || !is_known {
+            return Ok(());
+        }
+        let mut wants = false;
+        let (partition, offset) = self.positions.nexts().into_iter().next().unwrap_or_default();
+        self.call(partition, offset, |receiver| {
+            wants = receiver.begin_again()?;
+            Ok(())
+        })?;
+        if !wants {
+            self.positions.ignore_missed();
+            return Ok(());
+        }
+        tracing::warn!(
+            topic = &*self.topic,
+            "the global changelog was behind for so long that tombstones may be gone: reading all \
+             records again"
+        );
+        self.published.begun_again += 1;
+        let fetches = self.positions.begin_again(now, &found.lows);
+        fetches.into_iter().try_for_each(|fetch| self.fetch(Some(fetch)))
+    }
+
     fn unreadable(&mut self, batch: UnreadableBatch) -> Result<(), GlobalError> {
         if self.settings.on_unreadable == OnUnreadable::Fail {
             return Err(GlobalError::Unreadable(batch));
@@ -295,7 +349,8 @@ impl<R: ChangeLogReceiver> Driver<R> {
         let Some(mut admin) = self.admin.take() else {
             return;
         };
-        let lows_from = if self.positions.has_failed() { 0 } else { self.positions.count() };
+        let needs_lows = self.positions.has_failed() || self.positions.missed() != Missed::Nothing;
+        let lows_from = if needs_lows { 0 } else { self.positions.count() };
         let (topic, sender) = (Arc::clone(&self.topic), self.sender.clone());
         let wake = Arc::clone(&self.wake);
         tokio::spawn(async move {
@@ -361,7 +416,7 @@ impl<R: ChangeLogReceiver> Driver<R> {
         if self.positions.has_failed() {
             self.check_at = now + JUDGE_AFTER;
         }
-        Ok(())
+        self.begin_again(now, found)
     }
 
     fn judged(&mut self, verdict: Verdict) -> Result<(), GlobalError> {

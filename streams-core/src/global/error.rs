@@ -73,6 +73,18 @@ pub enum GlobalError {
         /// One past the last.
         high: i64,
     },
+    /// A restore takes longer than tombstones are kept.
+    #[error(
+        "the global changelog of topic `{topic}` can't be read within {age_max:?}, a quarter of \
+         its `delete.retention.ms`, twice: tombstones that were not read may be gone, and rows \
+         that were deleted would come back; raise `delete.retention.ms` of the topic"
+    )]
+    TooSlow {
+        /// The topic.
+        topic: String,
+        /// For how long it was tried, twice.
+        age_max: Duration,
+    },
     /// A batch of records can't be read.
     #[error(
         "{0}: it is corrupt, or compressed in a way that the client does not know; repair the \

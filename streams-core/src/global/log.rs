@@ -169,6 +169,12 @@ impl GlobalChangeLog {
         self.watch.published().batches_skipped
     }
 
+    /// Returns how often the receiver has begun again, because it may have missed tombstones
+    /// ([`ChangeLogReceiver::begin_again`]).
+    pub fn begun_again(&self) -> u64 {
+        self.watch.published().begun_again
+    }
+
     /// Returns why the brokers do not answer, while they do not: the global changelog tries again
     /// with a back-off of 50 ms to 5 s, for as long as it takes.
     pub fn trouble(&self) -> Option<String> {
@@ -334,7 +340,7 @@ fn run<R: ChangeLogReceiver>(
         let found = lookup::prepare(&mut admin, &settings).await;
         let watch = watch.clone();
         let parts = Parts { settings, receiver, admin, sender, received, wake, watch };
-        let driver = found.and_then(|found| Driver::new(parts, &found));
+        let driver = found.and_then(|(found, behind_max)| Driver::new(parts, &found, behind_max));
         match driver {
             Ok(driver) => {
                 let _ = ready.send(Ok(()));

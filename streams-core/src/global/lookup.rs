@@ -1,11 +1,12 @@
 //! What a global changelog asks the brokers for: the topic, and the ends of its partitions.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::builder::GlobalSettings;
+use super::builder::{CleanupPolicy, GlobalSettings};
 use super::error::GlobalError;
 use crate::client::wire::{Admin, ClientError, Isolation, NewTopic, OffsetAt, TopicDescription};
+use crate::runtime::tombstones::{DELETE_RETENTION, copy_age_max, parse};
 
 const CLEANUP_POLICY: &str = "cleanup.policy";
 /// `TOPIC_AUTHORIZATION_FAILED` and `CLUSTER_AUTHORIZATION_FAILED`.
@@ -46,20 +47,23 @@ pub(super) async fn look_up(
     Ok(Some(Found { asked_at, topic: described, lows, ends }))
 }
 
-/// Checks the topic, and creates it if that is wanted.
+/// Checks the topic, and creates it if that is wanted. Returns with the look-up for how long a
+/// reader may lack the topic's end without missing a tombstone; `None` if the topic has none.
 pub(super) async fn prepare(
     admin: &mut Admin,
     settings: &GlobalSettings,
-) -> Result<Found, GlobalError> {
+) -> Result<(Found, Option<Duration>), GlobalError> {
     let topic = settings.topic.as_str();
     let failed = |source| GlobalError::Client { topic: topic.to_owned(), source };
     let missing = || GlobalError::TopicMissing { topic: topic.to_owned() };
     match (admin.topic(topic).await.map_err(failed)?, settings.create) {
-        (Some(_), _) => check_policy(admin, settings).await?,
+        (Some(_), _) => {}
         (None, None) => return Err(missing()),
         (None, Some(partitions)) => create(admin, settings, partitions).await.map_err(failed)?,
     }
-    look_up(admin, topic, 0).await.map_err(failed)?.ok_or_else(missing)
+    let behind_max = check_policy(admin, settings).await?;
+    let found = look_up(admin, topic, 0).await.map_err(failed)?.ok_or_else(missing)?;
+    Ok((found, behind_max))
 }
 
 async fn create(
@@ -82,27 +86,42 @@ async fn create(
     Ok(())
 }
 
-async fn check_policy(admin: &mut Admin, settings: &GlobalSettings) -> Result<(), GlobalError> {
-    let Some(expected) = settings.cleanup_policy else {
-        return Ok(());
+/// Checks the cleanup policy. Returns for how long a reader may lack the topic's end.
+async fn check_policy(
+    admin: &mut Admin,
+    settings: &GlobalSettings,
+) -> Result<Option<Duration>, GlobalError> {
+    let Some(actual) = config(admin, settings, CLEANUP_POLICY).await? else {
+        return Ok(Some(copy_age_max(DELETE_RETENTION)));
     };
+    if let Some(expected) = settings.cleanup_policy.filter(|policy| !policy.is_met_by(&actual)) {
+        let (topic, expected) = (settings.topic.clone(), expected.name().to_owned());
+        return Err(GlobalError::CleanupPolicy { topic, expected, actual });
+    }
+    if !CleanupPolicy::compacts(&actual) {
+        return Ok(None);
+    }
+    let retention = config(admin, settings, "delete.retention.ms").await?;
+    let retention = retention.and_then(|value| parse(&value)).unwrap_or(DELETE_RETENTION);
+    Ok(Some(copy_age_max(retention)))
+}
+
+/// Returns a configuration of the topic; `None` if this client may not see it.
+async fn config(
+    admin: &mut Admin,
+    settings: &GlobalSettings,
+    name: &str,
+) -> Result<Option<String>, GlobalError> {
     let topic = settings.topic.as_str();
-    let actual = match admin.topic_config(topic, CLEANUP_POLICY).await {
+    match admin.topic_config(topic, name).await {
         Err(error) if error.code().is_some_and(|code| REFUSED_BY_ACL.contains(&code)) => {
             tracing::warn!(
-                topic, %error,
-                "cannot check the topic's cleanup policy: grant DESCRIBE_CONFIGS on the topic"
+                topic, name, %error,
+                "cannot read a configuration of the topic: grant DESCRIBE_CONFIGS on the topic"
             );
-            return Ok(());
+            Ok(None)
         }
-        Err(source) => return Err(GlobalError::Client { topic: topic.to_owned(), source }),
-        Ok(actual) => actual.unwrap_or_default(),
-    };
-    match expected.is_met_by(&actual) {
-        true => Ok(()),
-        false => {
-            let (topic, expected) = (topic.to_owned(), expected.name().to_owned());
-            Err(GlobalError::CleanupPolicy { topic, expected, actual })
-        }
+        Err(source) => Err(GlobalError::Client { topic: topic.to_owned(), source }),
+        Ok(actual) => Ok(Some(actual.unwrap_or_default())),
     }
 }

@@ -80,8 +80,35 @@ struct Mark {
     ends: BTreeMap<i32, i64>,
 }
 
+/// Whether a reader may have missed tombstones.
+///
+/// The broker removes a tombstone `delete.retention.ms` after it was written. A reader that has the
+/// row and comes later does not learn that the row is gone. So a reader that was not whole for a
+/// good part of that time begins again.
+#[derive(Clone, Copy, Debug)]
+struct Tombstones {
+    /// For how long the reader may lack the topic's end; `None` if no tombstone matters.
+    behind_max: Option<Duration>,
+    /// All that was committed before this time was received, or is read from the first record.
+    fresh_at: Instant,
+    missed: bool,
+    /// Whether the reader has begun again, and was not whole since.
+    is_again: bool,
+}
+
+/// What to do about tombstones that a reader may have missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// None was missed.
+    Nothing,
+    /// Read all records again.
+    BeginAgain,
+    /// The reader has begun again already, and took too long once more.
+    TooSlow(Duration),
+}
+
 /// The partitions of one topic, as one reader has received them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Positions {
     partitions: BTreeMap<i32, Position>,
     /// Whether all partitions are paused, those included that are added later.
@@ -90,9 +117,18 @@ pub(super) struct Positions {
     mark: Option<Mark>,
     /// Every record that was committed before this time was received.
     whole_at: Option<Instant>,
+    tombstones: Tombstones,
 }
 
 impl Positions {
+    /// A reader that begins now. `behind_max` is the time for which it may lack the topic's end
+    /// without missing a tombstone.
+    pub(super) const fn new(now: Instant, behind_max: Option<Duration>) -> Self {
+        let tombstones = Tombstones { behind_max, fresh_at: now, missed: false, is_again: false };
+        let partitions = BTreeMap::new();
+        Self { partitions, all_paused: false, mark: None, whole_at: None, tombstones }
+    }
+
     /// Adds a partition that is read from `start` on and ends at `end` now.
     pub(super) fn add(&mut self, partition: i32, start: i64, end: i64) -> Option<Fetch> {
         let paused = self.all_paused;
@@ -133,20 +169,61 @@ impl Positions {
         }
         // An older mark stays: under a constant load each new one would be reached a little later.
         self.mark.get_or_insert_with(|| Mark { asked_at, ends: ends.clone() });
-        self.settle();
+        self.settle(asked_at);
     }
 
     /// Notes whether the mark is reached; to be called after each round of records.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, now: Instant) {
         let reached = |(partition, end): (&i32, &i64)| {
             self.partitions.get(partition).is_some_and(|position| position.next >= *end)
         };
         if let Some(mark) = &self.mark
             && mark.ends.iter().all(reached)
         {
-            self.whole_at = Some(mark.asked_at);
+            let tombstones = &mut self.tombstones;
+            let behind = now.saturating_duration_since(tombstones.fresh_at);
+            tombstones.missed |= tombstones.behind_max.is_some_and(|max| behind > max);
+            tombstones.fresh_at = mark.asked_at;
+            if !tombstones.missed {
+                self.whole_at = Some(mark.asked_at);
+                tombstones.is_again = false;
+            }
             self.mark = None;
         }
+    }
+
+    /// Says what to do about tombstones that the reader may have missed.
+    pub(super) fn missed(&self) -> Missed {
+        match (self.tombstones.missed, self.tombstones.is_again, self.tombstones.behind_max) {
+            (true, true, Some(max)) => Missed::TooSlow(max),
+            (true, ..) => Missed::BeginAgain,
+            (false, ..) => Missed::Nothing,
+        }
+    }
+
+    /// The receiver does not care for tombstones that it may have missed.
+    pub(super) fn ignore_missed(&mut self) {
+        self.tombstones.missed = false;
+        self.tombstones.behind_max = None;
+        self.whole_at = Some(self.tombstones.fresh_at);
+    }
+
+    /// Reads all partitions again, from their first offsets.
+    pub(super) fn begin_again(&mut self, now: Instant, lows: &BTreeMap<i32, i64>) -> Vec<Fetch> {
+        let tombstones = &mut self.tombstones;
+        (tombstones.missed, tombstones.is_again, tombstones.fresh_at) = (false, true, now);
+        self.mark = None;
+        let mut fetches = Vec::new();
+        for (partition, low) in lows {
+            if let Some(position) = self.partitions.get_mut(partition) {
+                position.next = *low;
+                position.target = position.end.max(*low);
+                if !position.paused {
+                    fetches.push(Self::begin(*partition, position));
+                }
+            }
+        }
+        fetches
     }
 
     /// Returns true if the reader has received all that the topic had when it began to read, and

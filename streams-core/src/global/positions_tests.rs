@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::positions::{Fetch, OutOfRange, Patience, Positions, Verdict};
+use super::positions::{Fetch, Missed, OutOfRange, Patience, Positions, Verdict};
 use crate::error::{ACCESS_REFUSED_MAX, Cause};
 
 fn ends(ends: &[i64]) -> BTreeMap<i32, i64> {
@@ -12,7 +12,7 @@ fn ends(ends: &[i64]) -> BTreeMap<i32, i64> {
 
 /// Two partitions of five records each.
 fn reader() -> Positions {
-    let mut positions = Positions::default();
+    let mut positions = Positions::new(Instant::now(), None);
     assert_eq!(positions.add(0, 0, 5), Some(Fetch::Begin { partition: 0, offset: 0 }));
     assert_eq!(positions.add(1, 0, 5), Some(Fetch::Begin { partition: 1, offset: 0 }));
     positions
@@ -57,7 +57,7 @@ fn compaction_leaves_gaps() {
 
 #[test]
 fn an_empty_topic_is_caught_up_at_once() {
-    let mut positions = Positions::default();
+    let mut positions = Positions::new(Instant::now(), None);
     positions.add(0, 0, 0);
     assert!(positions.is_caught_up());
     assert_eq!(positions.whole_at(), None);
@@ -77,12 +77,12 @@ fn a_reader_is_as_old_as_the_last_look_up_whose_ends_it_has_reached() {
     read(&mut positions, 0, 0..5);
     positions.checked(at(2), &ends(&[9, 5]));
     read(&mut positions, 1, 0..5);
-    positions.settle();
+    positions.settle(Instant::now());
     assert_eq!(positions.whole_at(), Some(at(1)), "the first one's ends, and no later ones'");
     positions.checked(at(3), &ends(&[9, 5]));
     assert_eq!(positions.whole_at(), Some(at(1)));
     read(&mut positions, 0, 5..9);
-    positions.settle();
+    positions.settle(Instant::now());
     assert_eq!(positions.whole_at(), Some(at(3)));
 }
 
@@ -110,7 +110,7 @@ fn a_paused_partition_makes_the_reader_older() {
     positions.checked(start, &ends(&[5, 5]));
     positions.pause(0);
     positions.checked(start + Duration::from_secs(1), &ends(&[6, 5]));
-    positions.settle();
+    positions.settle(Instant::now());
     assert_eq!(positions.whole_at(), Some(start));
 }
 
@@ -124,7 +124,7 @@ fn a_partition_resumes_at_an_offset_and_catches_up_again() {
     positions.checked(Instant::now(), &ends(&[5, 5]));
     assert_eq!(positions.whole_at(), None, "1 to 4 are missing");
     read(&mut positions, 0, 1..5);
-    positions.settle();
+    positions.settle(Instant::now());
     assert!(positions.is_caught_up());
     assert!(positions.whole_at().is_some());
     assert_eq!(positions.resume_at(7, 0), None, "there is no such partition");
@@ -196,4 +196,65 @@ fn a_topic_is_gone_when_no_broker_knows_it_for_ten_seconds() {
     assert!(patience.missing(start).is_some());
     assert!(patience.missing(start + Duration::from_secs(9)).is_some());
     assert!(patience.missing(start + Duration::from_secs(10)).is_none());
+}
+
+#[test]
+fn a_reader_that_was_behind_for_too_long_may_have_missed_tombstones_and_begins_again() {
+    let (start, max) = (Instant::now(), Duration::from_secs(10));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut positions = Positions::new(start, Some(max));
+    positions.add(0, 2, 5);
+    positions.checked(start, &ends(&[5]));
+    read(&mut positions, 0, 2..5);
+    positions.settle(at(1));
+    assert_eq!((positions.missed(), positions.whole_at()), (Missed::Nothing, Some(start)));
+    positions.pause(0);
+    positions.checked(at(9), &ends(&[7]));
+    positions.resume(0);
+    read(&mut positions, 0, 5..7);
+    positions.settle(at(10));
+    assert_eq!(positions.missed(), Missed::Nothing, "within the time");
+    positions.checked(at(11), &ends(&[8]));
+    read(&mut positions, 0, 7..8);
+    positions.settle(at(20));
+    assert_eq!(positions.missed(), Missed::BeginAgain, "since 9");
+    assert_eq!(positions.whole_at(), Some(at(9)), "it may have a row that is gone");
+    let begun = positions.begin_again(at(21), &ends(&[2]));
+    assert_eq!(begun, [Fetch::Begin { partition: 0, offset: 2 }]);
+    assert!(!positions.is_caught_up());
+    assert_eq!(positions.missed(), Missed::Nothing);
+    read(&mut positions, 0, 2..8);
+    positions.checked(at(25), &ends(&[8]));
+    assert_eq!((positions.missed(), positions.whole_at()), (Missed::Nothing, Some(at(25))));
+    assert!(positions.is_caught_up());
+    // The next time that it is behind it may begin again.
+    positions.checked(at(50), &ends(&[8]));
+    assert_eq!(positions.missed(), Missed::BeginAgain);
+}
+
+#[test]
+fn a_reader_that_begins_again_and_is_too_slow_once_more_gives_up() {
+    let (start, max) = (Instant::now(), Duration::from_secs(10));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut positions = Positions::new(start, Some(max));
+    positions.add(0, 0, 1);
+    read(&mut positions, 0, 0..1);
+    positions.checked(at(11), &ends(&[1]));
+    assert_eq!(positions.missed(), Missed::BeginAgain, "the first restore took too long");
+    positions.begin_again(at(12), &ends(&[0]));
+    read(&mut positions, 0, 0..1);
+    positions.checked(at(23), &ends(&[1]));
+    assert_eq!(positions.missed(), Missed::TooSlow(max));
+    positions.ignore_missed();
+    assert_eq!((positions.missed(), positions.whole_at()), (Missed::Nothing, Some(at(23))));
+}
+
+#[test]
+fn a_paused_partition_begins_again_when_it_resumes() {
+    let mut positions = Positions::new(Instant::now(), Some(Duration::from_secs(10)));
+    positions.add(0, 0, 5);
+    read(&mut positions, 0, 0..5);
+    positions.pause(0);
+    assert_eq!(positions.begin_again(Instant::now(), &ends(&[0])), []);
+    assert_eq!(positions.resume(0), Some(Fetch::Begin { partition: 0, offset: 0 }));
 }

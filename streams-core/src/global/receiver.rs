@@ -54,6 +54,27 @@ pub trait ChangeLogReceiver: Send + 'static {
         Ok(())
     }
 
+    /// Called when the receiver has received all that the topic had when it began to read, at first
+    /// and after [`begin_again`](Self::begin_again).
+    ///
+    /// # Errors
+    /// If the receiver cannot go on. The global changelog stops then.
+    fn caught_up(&mut self) -> Result<(), ReceiveError> {
+        Ok(())
+    }
+
+    /// Called when the receiver may have missed tombstones of a compacted topic: it lacked the
+    /// topic's end for longer than a quarter of `delete.retention.ms` (at least 10 s), after which
+    /// the broker may remove them. A receiver that returns true gets all records again, from the
+    /// first ones, and should forget what these do not mention once it has
+    /// [`caught up`](Self::caught_up). By default it returns false, and goes on with what it has.
+    ///
+    /// # Errors
+    /// If the receiver cannot go on. The global changelog stops then.
+    fn begin_again(&mut self) -> Result<bool, ReceiveError> {
+        Ok(false)
+    }
+
     /// Called when records of a partition are left out because the log does not hold them any more
     /// ([`OnTruncated::Skip`](super::OnTruncated::Skip)).
     ///

@@ -39,6 +39,8 @@ pub(super) struct Published {
     /// Why the last look-up failed, if it did.
     pub(super) trouble: Option<String>,
     pub(super) batches_skipped: u64,
+    /// How often the receiver has begun again.
+    pub(super) begun_again: u64,
     /// The number of the last command that was carried out.
     pub(super) done: u64,
 }
@@ -60,7 +62,11 @@ struct Inner {
     changed: Condvar,
     /// For futures that wait.
     version: watch::Sender<u64>,
+    /// Called with a failure.
+    listeners: Mutex<Vec<Listener>>,
 }
+
+type Listener = Box<dyn Fn(&GlobalError) + Send>;
 
 /// A view of a global changelog that other threads have; clones share it.
 #[derive(Clone)]
@@ -80,6 +86,7 @@ impl GlobalWatch {
             shared: Mutex::default(),
             changed: Condvar::new(),
             version: watch::Sender::new(0),
+            listeners: Mutex::default(),
         }))
     }
 
@@ -116,10 +123,26 @@ impl GlobalWatch {
     pub(super) fn end(&self, failure: Option<GlobalError>) {
         {
             let mut shared = self.lock();
-            shared.failure = failure;
+            shared.failure.clone_from(&failure);
             shared.has_ended = true;
         }
         self.changed();
+        if let Some(failure) = failure {
+            self.listeners().iter().for_each(|listener| listener(&failure));
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `listener` when the global changelog fails, or at once if it has failed.
+    pub(crate) fn on_failure(&self, listener: impl Fn(&GlobalError) + Send + 'static) {
+        let mut listeners = self.listeners();
+        match self.failure() {
+            Some(failure) => listener(&failure),
+            None => listeners.push(Box::new(listener)),
+        }
     }
 
     pub(super) fn topic(&self) -> &str {

@@ -40,6 +40,12 @@ const CHANGES_PER_LOCK: usize = 256;
 /// the topic, a key's later records go to another one; of two records in different partitions the
 /// one that is received last wins.
 ///
+/// # Tombstones
+///
+/// The broker removes a tombstone `delete.retention.ms` after it was written (by default 24 h). A
+/// table that was behind for more than a quarter of that reads the whole topic again, so that a
+/// deleted row does not stay. Its former rows serve meanwhile, and its memory holds both.
+///
 /// # Locks
 ///
 /// A read takes a read lock for as long as one look-up lasts. The table's thread applies at most
@@ -381,6 +387,7 @@ where
             skipped: Arc::clone(&skipped),
             pending: Vec::new(),
             replaced: Vec::new(),
+            again: None,
         };
         let log = GlobalChangeLog::start(self.settings, receiver)?;
         let watch = log.watch().clone();
@@ -408,6 +415,8 @@ struct TableReceiver<K, V, R> {
     pending: Vec<(K, Option<Arc<V>>)>,
     /// Former values: they are freed when the rows are not locked any more.
     replaced: Vec<Arc<V>>,
+    /// The rows of a topic that is read again; they replace the others when it is read.
+    again: Option<R>,
 }
 
 impl<K, V, R> TableReceiver<K, V, R>
@@ -472,7 +481,14 @@ where
             return Ok(());
         }
         {
-            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            let mut locked = None;
+            let rows = match &mut self.again {
+                Some(again) => again,
+                None => {
+                    let rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+                    &mut **locked.insert(rows)
+                }
+            };
             for (key, value) in self.pending.drain(..) {
                 let former = match value {
                     Some(value) => rows.insert(key, value),
@@ -483,6 +499,23 @@ where
         }
         self.replaced.clear();
         Ok(())
+    }
+
+    fn caught_up(&mut self) -> Result<(), ReceiveError> {
+        if let Some(mut again) = self.again.take() {
+            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut *rows, &mut again);
+            // Freeing many rows takes long.
+            drop(rows);
+            drop(again);
+        }
+        Ok(())
+    }
+
+    fn begin_again(&mut self) -> Result<bool, ReceiveError> {
+        self.pending.clear();
+        self.again = Some(R::default());
+        Ok(true)
     }
 }
 
@@ -495,7 +528,7 @@ mod tests {
 
     fn receiver(source: Source, skips: bool) -> Receiver {
         let (rows, skipped) = (Arc::default(), Arc::default());
-        Receiver { rows, source, skips, skipped, pending: vec![], replaced: vec![] }
+        Receiver { rows, source, skips, skipped, pending: vec![], replaced: vec![], again: None }
     }
 
     fn record(key: &'static [u8], value: Option<i64>) -> Record {
@@ -556,6 +589,22 @@ mod tests {
         lenient.receive_change(&keyless).expect("left out");
         assert_eq!(lenient.skipped.load(Ordering::Relaxed), 2);
         assert!(rows(&mut lenient).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_begins_again_serves_its_former_rows_until_it_has_caught_up() {
+        let mut receiver = receiver(Source::Records, false);
+        receiver.receive_change(&record(b"a", Some(1))).expect("a row");
+        receiver.receive_change(&record(b"b", Some(1))).expect("a row");
+        assert_eq!(rows(&mut receiver).len(), 2);
+        assert!(receiver.begin_again().expect("it can"));
+        receiver.receive_change(&record(b"b", Some(2))).expect("a row");
+        let former = [("a".to_owned(), 1), ("b".to_owned(), 1)].into();
+        assert_eq!(rows(&mut receiver), former);
+        receiver.caught_up().expect("it never fails");
+        assert_eq!(rows(&mut receiver), [("b".to_owned(), 2)].into());
+        receiver.receive_change(&record(b"c", Some(3))).expect("a row");
+        assert_eq!(rows(&mut receiver).len(), 2);
     }
 
     #[test]

@@ -237,7 +237,9 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
     /// Adds a global changelog, or a table of one: [`start`](Self::start) blocks until it has
     /// caught up, so that handlers find what its topic had then. A cluster of it that is away for
     /// [`outage_timeout`](Self::outage_timeout) ends the start with an error, and so does a
-    /// failure.
+    /// failure. A global changelog that fails later stops the source with
+    /// [`SourceError::Global`](super::SourceError::Global): handlers would read rows that nothing
+    /// keeps up to date. An outage stops nothing.
     #[must_use]
     pub fn global(mut self, global: &impl Global) -> Self {
         self.globals.push(global.watch());

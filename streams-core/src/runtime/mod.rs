@@ -39,7 +39,7 @@ mod start;
 mod status;
 mod store_factory;
 mod takeover;
-mod tombstones;
+pub(crate) mod tombstones;
 mod topics;
 pub(crate) mod worker;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
 use super::builder::SourceBuilder;
 use super::control::{Control, Timeouts, WorkerHandle};
 use super::error::SourceError;
@@ -46,7 +48,7 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
             settings.unnamed = Some(Arc::new(name));
         }
         tracing::debug!("the routing table:\n{}", A::TABLE);
-        let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
+        let (reports, from_workers) = settings.reports();
         let (ready, started) = std::sync::mpsc::channel();
         let (user, commands) = tokio::sync::mpsc::unbounded_channel();
         let state = SharedState::default();
@@ -110,6 +112,21 @@ impl<A: EventSource, Missing: 'static> SourceBuilder<A, Missing> {
         check_properties(&self.cluster, self.eos.transaction_timeout)?;
         let wait = |global: &GlobalWatch| Ok(global.wait_restored(self.outage_timeout)?);
         self.globals.iter().try_for_each(wait)
+    }
+
+    /// Returns the channel of the workers' reports. A global changelog that fails reports as a
+    /// worker does.
+    fn reports(&self) -> (UnboundedSender<FromWorker>, UnboundedReceiver<FromWorker>) {
+        let (reports, from_workers) = tokio::sync::mpsc::unbounded_channel();
+        for global in &self.globals {
+            let reports = reports.downgrade();
+            global.on_failure(move |failure| {
+                if let Some(reports) = reports.upgrade() {
+                    let _ = reports.send(FromWorker::Failed(failure.clone().into()));
+                }
+            });
+        }
+        (reports, from_workers)
     }
 
     fn worker(

@@ -6,19 +6,19 @@
 use std::time::Duration;
 
 /// Kafka's default of `delete.retention.ms`.
-pub(super) const DELETE_RETENTION: Duration = Duration::from_hours(24);
+pub(crate) const DELETE_RETENTION: Duration = Duration::from_hours(24);
 /// The part of `delete.retention.ms` for which a store may be without its changelog's end.
 const SHARE: u32 = 4;
 /// A store may always be without it for so long, or none could be restored.
 const AGE_MIN: Duration = Duration::from_secs(10);
 
 /// For so long a store may be without its changelog's end, if tombstones are kept for `retention`.
-pub(super) fn copy_age_max(retention: Duration) -> Duration {
+pub(crate) fn copy_age_max(retention: Duration) -> Duration {
     (retention / SHARE).max(AGE_MIN)
 }
 
 /// The value of `delete.retention.ms`, as a broker gives it.
-pub(super) fn parse(value: &str) -> Option<Duration> {
+pub(crate) fn parse(value: &str) -> Option<Duration> {
     value.parse().ok().map(Duration::from_millis)
 }
 
