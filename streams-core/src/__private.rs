@@ -18,9 +18,9 @@ pub use crate::codec::{CodecError, Encoded};
 use crate::handler::Events;
 pub use crate::handler::{EventContext, Interjection, NoDeclaredKey, Outcome, Route, RoutingTable};
 pub use crate::record::{Record, TopicPartition};
-pub use crate::schema::Described;
-use crate::store::StoreField;
+pub use crate::schema::{Described, DescribedStore, TableSchema};
 pub use crate::store::{Change, Changelog, EventSeq, NoStore, StateStore, split_table_key};
+use crate::store::{DescribedRows, StoreField, TypedRows};
 
 /// The contract's variants by place, so that generated code never repeats a payload's type: this is
 /// where it is asked for its codec, and all that follows takes it for granted.
@@ -296,6 +296,102 @@ pub fn restore_table<S: TableAt<I>, const I: usize>(
     table
         .restore(key, change.value)
         .map_err(|error| change.error(format_args!("not a row of the table `{name}`: {error}")))
+}
+
+/// A type that the rows of a table had before.
+pub trait OlderRowAt<const INDEX: usize, const AGE: usize>:
+    TableAt<INDEX, Table: TypedRows>
+{
+    type Old: for<'a> EventCodec<'a>
+        + UpcastRow<<<Self as TableAt<INDEX>>::Table as TypedRows>::Row>;
+}
+
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't become `{Row}`, which is the type of the table's rows today",
+    label = "can't become `{Row}`",
+    note = "write `impl From<{Self}> for {Row}`"
+)]
+pub trait UpcastRow<Row> {
+    fn upcast_row(self) -> Row;
+}
+
+#[diagnostic::do_not_recommend]
+impl<Old: Into<Row>, Row> UpcastRow<Row> for Old {
+    fn upcast_row(self) -> Row {
+        self.into()
+    }
+}
+
+/// Restores a row that is none in today's form, `error`, from an older form.
+pub fn restore_older<S: OlderRowAt<I, AGE>, const I: usize, const AGE: usize>(
+    table: &mut S::Table,
+    key: &[u8],
+    change: &Change<'_>,
+    error: CodecError,
+) -> Result<(), CodecError> {
+    let encoded = Encoded { value: change.value, headers: change.headers };
+    let Ok(old) = crate::codec::decode::<S::Old>(encoded) else {
+        return Err(error);
+    };
+    let mut row = vec![];
+    crate::codec::encode(&old.upcast_row(), &mut row)?;
+    table.restore(key, Some(&row)).map_err(|_| error)
+}
+
+/// A store's table that can be described; judged when the store is described, and not before.
+pub trait RowSchemaAt<'any, const INDEX: usize> {
+    fn key_schema() -> Value;
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+impl<'any, const INDEX: usize, S> RowSchemaAt<'any, INDEX> for S
+where
+    S: TableAt<INDEX, Table: DescribedRows<'any>>,
+{
+    fn key_schema() -> Value {
+        S::Table::key_schema()
+    }
+
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema {
+        S::Table::row_schema(generator)
+    }
+}
+
+/// As [`RowSchemaAt`], for an older form.
+pub trait OlderRowSchemaAt<'any, const INDEX: usize, const AGE: usize> {
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+impl<'any, const INDEX: usize, const AGE: usize, S> OlderRowSchemaAt<'any, INDEX, AGE> for S
+where
+    S: OlderRowAt<INDEX, AGE>,
+    <S::Old as EventCodec<'any>>::Via: CodecSchema<'any, S::Old>,
+{
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema {
+        <<S::Old as EventCodec<'any>>::Via as CodecSchema<'any, S::Old>>::schema(generator)
+    }
+}
+
+pub fn table_schema<S: for<'any> RowSchemaAt<'any, I>, const I: usize>(
+    name: &'static str,
+    older: &[fn(&mut SchemaGenerator) -> Schema],
+    generator: &mut SchemaGenerator,
+) -> TableSchema {
+    TableSchema {
+        name,
+        key: <S as RowSchemaAt<'static, I>>::key_schema(),
+        row: <S as RowSchemaAt<'static, I>>::row_schema(generator),
+        older: older.iter().map(|schema| schema(generator)).collect(),
+    }
+}
+
+pub fn older_row_schema<S, const I: usize, const AGE: usize>(
+    generator: &mut SchemaGenerator,
+) -> Schema
+where
+    S: for<'any> OlderRowSchemaAt<'any, I, AGE>,
+{
+    <S as OlderRowSchemaAt<'static, I, AGE>>::row_schema(generator)
 }
 
 /// The changelog has a table that the store has not.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::OLDER;
+use super::rows::{KEYS, OLDER_ROWS};
 
 /// Deeper than any payload.
 const DEPTH_MAX: usize = 64;
@@ -49,6 +50,8 @@ impl fmt::Display for Break {
 pub enum Change {
     /// The contract has not this record type any more.
     RemovedRecordType,
+    /// The store has not this table any more.
+    RemovedTable,
     /// The payload has not this field any more.
     RemovedField,
     /// A field has to be there that old records may lack.
@@ -72,6 +75,10 @@ impl fmt::Display for Change {
         match self {
             Self::RemovedRecordType => f.write_str(
                 "the record type was removed: old records of it have no handler any more",
+            ),
+            Self::RemovedTable => f.write_str(
+                "the table was removed: the source stops at the first row of it in the changelog; \
+                 if it was renamed, give it its former name, `#[table(\"..\")]`",
             ),
             Self::RemovedField => f.write_str(
                 "the field was removed: what old records say there is lost, and readers of the old \
@@ -118,6 +125,8 @@ pub fn check_compatible(old: &Value, new: &Value) -> Result<(), Breaks> {
     let new_types = new["properties"].as_object().unwrap_or(&none);
     for (record_type, payload) in old["properties"].as_object().unwrap_or(&none) {
         match new_types.get(record_type) {
+            Some(now) if old.get(KEYS).is_some() => check.table(record_type, payload, now),
+            None if old.get(KEYS).is_some() => check.report(record_type, Change::RemovedTable),
             Some(now) => check.schema(record_type, payload, now),
             None if new[OLDER].get(record_type).is_some() => {}
             None => check.report(record_type, Change::RemovedRecordType),
@@ -150,6 +159,24 @@ fn resolve<'a>(document: &'a Value, mut schema: &'a Value) -> &'a Value {
 impl<'a> Check<'a> {
     fn report(&mut self, at: &str, change: Change) {
         self.breaks.push(Break { at: at.to_owned(), change });
+    }
+
+    /// The rows that may be in the changelog are those of the old form and of its older forms; each
+    /// is restored if today's form or one of its older forms reads it.
+    fn table(&mut self, table: &str, row: &'a Value, now: &'a Value) {
+        let (old, new) = (self.old, self.new);
+        if old[KEYS][table] != new[KEYS][table] {
+            let (old, new) = (old[KEYS][table].to_string(), new[KEYS][table].to_string());
+            self.report(&format!("{table} (its keys)"), Change::ChangedType { old, new });
+        }
+        let older = |of: &'a Value| of[OLDER_ROWS][table].as_array().into_iter().flatten();
+        for former in std::iter::once(row).chain(older(old)) {
+            let breaks = self.tried(table, former, now);
+            let is_read = |form: &'a Value| self.tried(table, former, form).is_empty();
+            if !breaks.is_empty() && !older(new).any(is_read) {
+                self.breaks.extend(breaks);
+            }
+        }
     }
 
     /// What would break if the one became the other.

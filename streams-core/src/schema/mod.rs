@@ -4,6 +4,7 @@
 
 mod async_api;
 mod compatible;
+mod rows;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::async_api::AsyncApi;
 pub use self::compatible::{Break, Breaks, Change, check_compatible};
+pub use self::rows::{DescribedStore, TableSchema, of_store};
 pub use self::snapshot::{SnapshotError, check_snapshot};
 use crate::handler::Events;
 

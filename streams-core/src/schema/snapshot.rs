@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::rows::KEYS;
 use super::{Break, Breaks, check_compatible};
 
 /// `accept`, or `accept-breaking`.
@@ -46,6 +47,31 @@ pub enum SnapshotError {
         breaks: String,
         /// The attributes that give the new forms record types of their own.
         advice: String,
+    },
+    /// The tables of a store have changed, and all old rows are still restored.
+    #[error(
+        "the store's tables have changed since {path}, and still take all old rows: accept it, \
+         `STREAMS_SNAPSHOT=accept cargo test`, and commit the file\n{changed}"
+    )]
+    ChangedRows {
+        /// The file.
+        path: String,
+        /// The lines that changed.
+        changed: String,
+    },
+    /// The tables of a store have changed, and old rows can't be restored.
+    #[error(
+        "the store's tables have changed since {path}, and can't take the rows that the changelog \
+         has:\n{breaks}\n\
+         Name the former type of the rows, `#[table(upcast = FormerRow)]`, with an \
+         `impl From<FormerRow>` for today's. If no changelog has such a row any more: \
+         `STREAMS_SNAPSHOT=accept-breaking cargo test`"
+    )]
+    BreakingRows {
+        /// The file.
+        path: String,
+        /// What breaks.
+        breaks: String,
     },
     /// The file can't be read or written.
     #[error("the snapshot {path}: {reason}")]
@@ -97,9 +123,13 @@ pub(super) fn check_with(path: &Path, schema: &Value, accept: &str) -> Result<()
     if old == schema {
         return Ok(());
     }
+    let is_store = schema.get(KEYS).is_some();
     match check_compatible(&old, &schema) {
         Ok(()) if may_write(false) => write(),
         Err(_) if may_write(true) => write(),
+        Ok(()) if is_store => {
+            Err(SnapshotError::ChangedRows { path: name, changed: changed_lines(&former, &text) })
+        }
         Ok(()) => {
             Err(SnapshotError::Changed { path: name, changed: changed_lines(&former, &text) })
         }
@@ -109,6 +139,9 @@ pub(super) fn check_with(path: &Path, schema: &Value, accept: &str) -> Result<()
                 let _ = writeln!(text, "  - {found}");
                 text
             });
+            if is_store {
+                return Err(SnapshotError::BreakingRows { path: name, breaks });
+            }
             Err(SnapshotError::Breaking { path: name, breaks, advice })
         }
     }

@@ -296,3 +296,56 @@ fn the_advice_names_the_record_types_that_break() {
     assert!(said.contains(advice), "{said}");
     std::fs::remove_dir_all(folder).expect("it was made here");
 }
+
+fn store(rows: &Value, older: &Value) -> Value {
+    json!({
+        "properties": { "people": rows },
+        "x-keys": { "people": { "type": "string" } },
+        "x-older-rows": { "people": older },
+    })
+}
+
+#[test]
+fn a_row_breaks_unless_todays_form_or_an_older_one_reads_it() {
+    let form = |field: &str| {
+        let properties = json!({ field: { "type": "string" } });
+        json!({ "type": "object", "properties": properties, "required": [field] })
+    };
+    let (v1, v2, v3) = (form("mail"), form("email"), form("emails"));
+    let check = |old: &Value, new: &Value| {
+        let breaks = check_compatible(old, new);
+        breaks.map_or_else(|breaks| breaks.to_string(), |()| String::new())
+    };
+    let old = store(&v2, &json!([v1]));
+    assert_eq!(check(&old, &store(&v3, &json!([v2, v1]))), "", "both forms are still read");
+    let text = check(&old, &store(&v3, &json!([v1])));
+    assert!(text.contains("people.emails: a new required field"), "{text}");
+    let text = check(&old, &store(&v3, &json!([v2])));
+    assert!(text.contains("people.mail: the field was removed"), "the oldest: {text}");
+    let text = check(&old, &json!({ "properties": {}, "x-keys": {} }));
+    assert!(text.starts_with("people: the table was removed"), "{text}");
+    let mut keys = old.clone();
+    keys["x-keys"]["people"]["type"] = "integer".into();
+    let text = check(&old, &keys);
+    assert!(text.starts_with("people (its keys): the type was"), "{text}");
+}
+
+#[test]
+fn a_snapshot_of_rows_speaks_of_rows() {
+    let folder = std::env::temp_dir().join(format!("streams-rows-{}", std::process::id()));
+    let path = folder.join("store.json");
+    let text = json!({ "type": "string" });
+    let check = |rows: &Value, accept: &str| {
+        let checked = super::snapshot::check_with(&path, &store(rows, &json!([])), accept);
+        checked.map_or_else(|error| error.to_string(), |()| String::new())
+    };
+    assert!(check(&text, "").contains("there is no snapshot"));
+    assert_eq!(check(&text, "accept"), "");
+    assert_eq!(check(&text, ""), "");
+    let wider = json!({ "type": ["string", "null"] });
+    assert!(check(&wider, "").contains("still take all old rows"));
+    let breaking = check(&json!({ "type": "integer" }), "accept");
+    assert!(breaking.contains("people: the type was string and is integer"), "{breaking}");
+    assert!(breaking.contains("`#[table(upcast = FormerRow)]`"), "{breaking}");
+    std::fs::remove_dir_all(&folder).expect("the test's own folder");
+}

@@ -20,7 +20,7 @@ mod undo;
 pub use self::changelog::{Change, Changelog, split_table_key};
 pub(crate) use self::changelog::{framework_row, is_opened, is_reserved};
 pub(crate) use self::framework::{FrameworkTable, FrameworkTables};
-pub use self::table::{OrderedTable, Table};
+pub use self::table::{DescribedRows, OrderedTable, Table, TypedRows};
 pub use self::undo::UndoLog;
 use crate::codec::CodecError;
 use crate::record::TopicPartition;

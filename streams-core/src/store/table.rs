@@ -4,10 +4,12 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeBounds;
 
+use schemars::{Schema, SchemaGenerator};
+
 use super::prefix::{Bounds, TupleKey, TupleKey3};
 use super::rows::{Lookup, OrderedRows, Rows};
 use super::{Changelog, EventSeq, StoreField, UndoLog};
-use crate::codec::{CodecError, Encoded, EventCodec, KeyCodec, decode, encode};
+use crate::codec::{CodecError, CodecSchema, Encoded, EventCodec, KeyCodec, decode, encode};
 use crate::record::Headers;
 
 /// Keys and values of one partition, in memory, in no order.
@@ -308,5 +310,52 @@ where
         let value = decode(Encoded { value, headers: &Headers::default() })?;
         self.rows.insert(key, value);
         Ok(())
+    }
+}
+
+/// A table whose rows have a type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no type of rows, so it has no older one",
+    label = "only a `Table` or an `OrderedTable` takes `upcast`"
+)]
+pub trait TypedRows: StoreField {
+    /// The type of its values.
+    type Row: for<'a> EventCodec<'a>;
+}
+
+impl<K, V, R> TypedRows for Table<K, V, R>
+where
+    Self: StoreField,
+    V: for<'a> EventCodec<'a>,
+{
+    type Row = V;
+}
+
+/// A table whose keys and rows can be described.
+#[diagnostic::on_unimplemented(
+    message = "the rows of `{Self}` have no schema",
+    label = "this table can't be described",
+    note = "for JSON and MessagePack derive `JsonSchema` on the type of its rows; for a field of \
+            your own implement `DescribedRows`"
+)]
+pub trait DescribedRows<'row> {
+    /// The JSON Schema of its keys.
+    fn key_schema() -> serde_json::Value;
+
+    /// The JSON Schema of its values.
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+impl<'row, K: KeyCodec, V, R> DescribedRows<'row> for Table<K, V, R>
+where
+    V: EventCodec<'row>,
+    V::Via: CodecSchema<'row, V>,
+{
+    fn key_schema() -> serde_json::Value {
+        K::key_schema()
+    }
+
+    fn row_schema(generator: &mut SchemaGenerator) -> Schema {
+        V::Via::schema(generator)
     }
 }

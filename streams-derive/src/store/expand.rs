@@ -16,6 +16,16 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
     let fields: Vec<_> = store.tables.iter().map(|table| table.field).collect();
     let names: Vec<_> = store.tables.iter().map(|table| &table.name).collect();
     let bytes = names.iter().map(|name| Literal::byte_string(name.value().as_bytes()));
+    let restore_older = store.tables.iter().enumerate().map(|(index, table)| {
+        let (field, ages) = (table.field, 0..table.older.len());
+        quote!(#(.or_else(|error| #p::restore_older::<#marker, #index, #ages>(
+            &mut self.#field,
+            key,
+            &change,
+            error,
+        )))*)
+    });
+    let described = described(store, marker);
     quote! {
         const _: () = {
             // Private, so that the types of private fields may be named.
@@ -58,11 +68,13 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
                             #names,
                             key,
                             &change,
-                        ),)*
+                        )#restore_older,)*
                         _ => #p::unknown_table(table, &[#(#names),*], &change),
                     }
                 }
             }
+
+            #described
         };
     }
 }
@@ -71,5 +83,46 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
 fn table_type(marker: &Ident, index: usize, table: &Table<'_>) -> TokenStream {
     let ty = table.ty;
     let ty = quote_spanned!(ty.span() => type Table = #ty;);
-    quote!(impl ::streams_core::__private::TableAt<#index> for #marker { #ty })
+    let p = quote!(::streams_core::__private);
+    let older = table.older.iter().enumerate().map(|(age, old)| {
+        let ty = quote_spanned!(old.span()=> type Old = #old;);
+        quote!(impl #p::OlderRowAt<#index, #age> for #marker { #ty })
+    });
+    quote!(impl #p::TableAt<#index> for #marker { #ty } #(#older)*)
+}
+
+/// At any lifetime, so that a schema is asked for only where the store is described.
+fn described(store: &Store<'_>, marker: &Ident) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let ident = store.ident;
+    let name = ident.to_string();
+    let bounds = store.tables.iter().enumerate().map(|(index, table)| {
+        let ages = 0..table.older.len();
+        quote! {
+            for<'any> #marker: #p::RowSchemaAt<'any, #index>,
+            #(for<'any> #marker: #p::OlderRowSchemaAt<'any, #index, #ages>,)*
+        }
+    });
+    let tables = store.tables.iter().enumerate().map(|(index, Table { name, older, .. })| {
+        let ages = 0..older.len();
+        quote!(#p::table_schema::<#marker, #index>(
+            #name,
+            &[#(#p::older_row_schema::<#marker, #index, #ages>),*],
+            generator,
+        ))
+    });
+    quote! {
+        #[automatically_derived]
+        impl #p::DescribedStore for #ident
+        where
+            #(#bounds)*
+        {
+            const NAME: &'static str = #name;
+
+            #[allow(unused_variables)]
+            fn table_schemas(generator: &mut #p::SchemaGenerator) -> #p::Vec<#p::TableSchema> {
+                #p::Vec::from([#(#tables),*])
+            }
+        }
+    }
 }

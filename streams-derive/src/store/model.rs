@@ -2,10 +2,12 @@
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
+use syn::parse::{Parse as _, ParseStream, Parser as _};
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Type};
+use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Token, Type, bracketed, token};
 
-use crate::diagnostics::Errors;
+use crate::diagnostics::{Errors, unknown};
+use crate::options::{self, RawOption};
 
 const FORM: &str = "write `struct Store { contacts: Table<ContactId, Contact> }`";
 
@@ -20,6 +22,8 @@ pub(super) struct Table<'a> {
     /// What its keys are prefixed with in the changelog.
     pub(super) name: LitStr,
     pub(super) ty: &'a Type,
+    /// The types that its rows had before.
+    pub(super) older: Vec<Type>,
 }
 
 /// `None` if it is no store at all; a table whose name is wrong keeps its field's.
@@ -58,18 +62,37 @@ fn not_a_struct<T>(at: Span, errors: &mut Errors) -> Option<T> {
 fn table<'a>(field: &'a Field, before: &[Table<'_>], errors: &mut Errors) -> Option<Table<'a>> {
     let ident = field.ident.as_ref()?;
     let mut name = LitStr::new(&ident.unraw().to_string(), ident.span());
-    let mut is_named = false;
+    let (mut is_named, mut older) = (false, vec![]);
     for attr in field.attrs.iter().filter(|attr| attr.path().is_ident("table")) {
-        match attr.parse_args::<LitStr>() {
-            Ok(_) if is_named => errors.on(attr, format!("`{ident}` has one name")),
-            Ok(literal) if literal.value().is_empty() || literal.value().contains('\0') => {
+        let mut own_errors = Errors::default();
+        let parser = |input: ParseStream<'_>| {
+            let literal = if input.peek(LitStr) { Some(input.parse::<LitStr>()?) } else { None };
+            if literal.is_some() && !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+            Ok((literal, options::parse(input, &mut own_errors)?))
+        };
+        let parsed = attr.parse_args_with(parser);
+        errors.append(own_errors);
+        let literal = parsed.and_then(|(literal, options)| {
+            older.extend(older_rows(&options, errors));
+            match literal {
+                Some(literal) => Ok(Some(literal)),
+                None if !options.is_empty() => Ok(None),
+                None => Err(syn::Error::new(attr.span(), "it is empty")),
+            }
+        });
+        match literal {
+            Ok(None) => {}
+            Ok(Some(_)) if is_named => errors.on(attr, format!("`{ident}` has one name")),
+            Ok(Some(literal)) if literal.value().is_empty() || literal.value().contains('\0') => {
                 errors.at(
                     literal.span(),
                     "a table's name is not empty and has no zero byte, which ends it in the \
                      changelog's keys",
                 );
             }
-            Ok(literal) => (name, is_named) = (literal, true),
+            Ok(Some(literal)) => (name, is_named) = (literal, true),
             Err(_) => errors.on(attr, "name the table: `#[table(\"contacts\")]`"),
         }
     }
@@ -86,5 +109,36 @@ fn table<'a>(field: &'a Field, before: &[Table<'_>], errors: &mut Errors) -> Opt
             );
         }
     }
-    Some(Table { field: ident, name, ty: &field.ty })
+    Some(Table { field: ident, name, ty: &field.ty, older })
+}
+
+/// `upcast = ContactV1`, or `upcast = [ContactV2, ContactV1]`.
+fn older_rows(options: &[RawOption], errors: &mut Errors) -> Vec<Type> {
+    let mut older = vec![];
+    for option in options {
+        let name = option.name.to_string();
+        if name != "upcast" {
+            let wrong = unknown("option", &name, &["upcast"]);
+            let form = format!("a name is quoted: `#[table(\"{name}\")]`");
+            errors.at(option.name.span(), format!("{wrong}; {form}"));
+            continue;
+        }
+        let list = |input: ParseStream<'_>| {
+            if !input.peek(token::Bracket) {
+                return Ok(vec![input.parse::<Type>()?]);
+            }
+            let content;
+            bracketed!(content in input);
+            Ok(content.parse_terminated(Type::parse, Token![,])?.into_iter().collect())
+        };
+        match list.parse2(option.value.clone()) {
+            Ok(types) => older.extend(types),
+            Err(_) => {
+                let form = "`upcast` takes the types of older rows, newest first: \
+                            `upcast = [ContactV2, ContactV1]`";
+                errors.at(option.value_span(), form);
+            }
+        }
+    }
+    older
 }

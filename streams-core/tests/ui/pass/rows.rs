@@ -3,7 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use streams_core::prelude::*;
+use streams_core::record::{Headers, TopicPartition};
+use streams_core::schema::of_store;
+use streams_core::store::Change;
 use streams_core::testing::TestDriver;
 
 #[derive(KeyCodec, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,4 +85,76 @@ fn rows_of_every_kind_are_restored() {
     assert_eq!(store.notes.get(&[0, 255]), Some(&Some("yy".to_owned())));
     let counts = [("x".to_owned(), 2), ("yy".to_owned(), 1)];
     assert_eq!(store.counts.get(&0), Some(&counts.into()));
+}
+
+/// The rows of two former versions, and today's.
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct ContactV1 {
+    mail: String,
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema)]
+struct ContactV2 {
+    email: String,
+}
+
+#[derive(EventCodec, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+struct Contact {
+    emails: Vec<String>,
+}
+
+impl From<ContactV1> for Contact {
+    fn from(old: ContactV1) -> Self {
+        Self { emails: vec![old.mail] }
+    }
+}
+
+impl From<ContactV2> for Contact {
+    fn from(old: ContactV2) -> Self {
+        Self { emails: vec![old.email] }
+    }
+}
+
+#[derive(StateStore)]
+struct Contacts {
+    #[table("people", upcast = [ContactV2, ContactV1])]
+    contacts: Table<String, Contact>,
+    #[table(upcast = u32)]
+    counts: Table<String, i64>,
+}
+
+#[test]
+fn older_rows_are_restored_in_todays_type() {
+    let mut store = Contacts::create(&TopicPartition::new("t", 0));
+    let mut restore = |key: &str, value: &str| {
+        let (key, headers) = (key.as_bytes(), Headers::default());
+        let value = Some(value.as_bytes());
+        store.restore(Change { offset: 7, key, value, headers: &headers })
+    };
+    restore("people\01", r#"{"mail":"a"}"#).expect("the oldest form");
+    restore("people\02", r#"{"email":"b"}"#).expect("the form before today's");
+    restore("people\03", r#"{"emails":["c","d"]}"#).expect("today's form");
+    let error = restore("people\04", r#"{"post":"e"}"#).expect_err("no form").to_string();
+    assert!(error.contains("missing field `emails`") && error.contains("offset 7"), "{error}");
+    let [narrow, wide] = [&[0, 0, 0, 9][..], &[0, 0, 0, 0, 0, 0, 1, 0]];
+    for (key, value) in [(b"counts\0n", narrow), (b"counts\0w", wide)] {
+        let headers = Headers::default();
+        let change = Change { offset: 8, key, value: Some(value), headers: &headers };
+        store.restore(change).expect("a number of either width");
+    }
+    assert_eq!((store.counts.get("n"), store.counts.get("w")), (Some(&9), Some(&256)));
+    let emails = |id: &str| store.contacts.get(id).map(|contact| contact.emails.join(","));
+    assert_eq!(emails("1").as_deref(), Some("a"));
+    assert_eq!(emails("2").as_deref(), Some("b"));
+    assert_eq!(emails("3").as_deref(), Some("c,d"));
+    assert_eq!(emails("4"), None);
+}
+
+#[test]
+fn a_store_is_described_with_its_keys_and_its_older_rows() {
+    let schema = of_store::<Contacts>();
+    assert_eq!(schema["title"], "Contacts");
+    assert_eq!(schema["properties"]["people"]["$ref"], "#/$defs/Contact");
+    assert_eq!(schema["x-keys"]["people"]["type"], "string");
+    assert_eq!(schema["x-older-rows"]["people"][1]["$ref"], "#/$defs/ContactV1");
 }
