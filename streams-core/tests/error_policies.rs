@@ -479,6 +479,41 @@ fn a_parked_key_waits_through_crashes_and_runs_in_order_once_it_is_unparked() {
 }
 
 #[test]
+fn a_key_that_is_parked_after_retries_keeps_its_order() {
+    let policy = ErrorPolicy::retry(1, SECOND).order(RetryOrder::Key);
+    let policy = policy.then(ErrorPolicy::park_by_key());
+    let mut driver = builder().on_handler_error(policy).test_driver();
+    // The abort brings the second attempt again.
+    fails("a1", 3, Kind::Error);
+    driver.send_all(["a1", "b1", "a2", "a3"].map(|name| (&name[..1], event(name))));
+    driver.then_committed(0, 0).inject(Fault::Abort).advance(SECOND).then_committed(0, 4);
+    driver.send("a", event("a4"));
+    assert_eq!(outcome(&driver), ["b1"]);
+    driver.interject("release");
+    assert_eq!(parked(), [("a".to_owned(), 4)]);
+    assert_eq!(outcome(&driver), ["b1", "a1", "a2", "a3", "a4"]);
+}
+
+#[test]
+fn a_finalizer_that_fails_parks_its_key_with_and_without_earlier_effects() {
+    for (incompletely, has_effects) in
+        [(Work::Later as Incompletely, false), (Work::Sooner as Incompletely, true)]
+    {
+        let mut driver = builder().on_handler_error(ErrorPolicy::park_by_key()).test_driver();
+        driver.send("a", incompletely("x".to_owned()));
+        complete_badly(&mut driver);
+        driver.send("a", event("a2")).then_committed(0, 2);
+        assert_eq!(driver.store(0).runs.get("sooner x"), None, "{has_effects}");
+        driver.crash().interject("release");
+        assert_eq!(parked(), [("a".to_owned(), 2)], "{has_effects}");
+        complete_well(&mut driver);
+        let mut all = outcome(&driver);
+        all.sort();
+        assert_eq!(all, ["a2", "well"], "{has_effects}");
+    }
+}
+
+#[test]
 fn a_record_that_does_not_decode_parks_its_key_too() {
     let mut driver = meets(Bad::Decode, ErrorPolicy::park_by_key(), 0);
     driver.send("a", event("a2")).then_committed(0, 3).interject("release");

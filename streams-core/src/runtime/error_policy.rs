@@ -46,7 +46,7 @@ pub enum ErrorResponse {
     Continue,
     /// Run the event again later.
     ///
-    /// For an interjection, at its next time. An interjection that somebody asked for is left out.
+    /// For an interjection, at its next time.
     Retry {
         /// The time until the next attempt; the source takes at least 1 ms and at most 24 h.
         after: Duration,

@@ -60,6 +60,7 @@ const TESTS: &[(&str, Needs, Body)] = &[
     ("a_restart_ends_what_a_larger_pool_left", Needs::Nothing, group::smaller_pool),
     ("c1_a_transaction_that_the_broker_times_out_is_replayed", Needs::Nothing, outlived::replayed),
     ("a_poison_event_that_is_retried_holds_up_its_key", Needs::Nothing, poison::retried_by_key),
+    ("a_poison_event_parks_its_key", Needs::Nothing, poison::parked),
     ("a_poison_event_stops_the_source", Needs::Nothing, poison::stopped),
     ("a_poison_event_holds_up_its_partition", Needs::Nothing, poison::retried_by_partition),
     ("a_poison_event_is_sent_away", Needs::Nothing, poison::sent_away),

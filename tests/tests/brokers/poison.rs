@@ -153,6 +153,18 @@ impl World {
         Ok(counted)
     }
 
+    /// All events are counted but those of the poison's key from the poison on.
+    fn only_its_key_waits(&self) -> Result<()> {
+        let others = (KEYS.len() - 1) * usize::try_from(EVENTS)?;
+        let counted = self.counted(others + usize::try_from(POISON.1)?)?;
+        for key in KEYS {
+            let expected = if key == POISON.0 { POISON.1 } else { EVENTS };
+            let found = counted.get(key).map_or(0, Vec::len);
+            ensure!(u64::try_from(found)? == expected, "{key}: {counted:?}");
+        }
+        Ok(())
+    }
+
     /// All events are counted, with or without the poison.
     fn check(&self, with_poison: bool) -> Result<()> {
         let all = KEYS.len() * usize::try_from(EVENTS)? - usize::from(!with_poison);
@@ -164,6 +176,18 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Unparks all keys. Returns their number.
+fn unpark(source: &Source) -> Result<usize> {
+    let partitions = usize::try_from(PARTITIONS)?;
+    ensure!(source.wait_for_active(partitions, PATIENCE), "it is not active");
+    let unparked = source.handle().interject_all_sync(|ctx| Ok(ctx.unpark_all()));
+    let mut count = 0;
+    for (partition, unparked) in unparked {
+        count += unparked.with_context(|| format!("partition {partition}"))?;
+    }
+    Ok(count)
 }
 
 fn stop(source: Source) -> Result<()> {
@@ -224,22 +248,12 @@ pub(crate) fn retried_by_key(broker: &TestBroker, prefix: &str) -> Result<()> {
     let world = World::new(broker, prefix.to_owned(), false)?;
     let policy = || ErrorPolicy::retry(RETRIES, RETRY_AFTER).order(RetryOrder::Key);
     let source = world.start(policy())?;
-    let (others, before) = ((KEYS.len() - 1) * usize::try_from(EVENTS)?, POISON.1);
-    let waits = |world: &World| {
-        let counted = world.counted(others + usize::try_from(before)?)?;
-        for key in KEYS {
-            let expected = if key == POISON.0 { before } else { EVENTS };
-            let found = counted.get(key).map_or(0, Vec::len);
-            ensure!(u64::try_from(found)? == expected, "{key}: {counted:?}");
-        }
-        anyhow::Ok(())
-    };
-    waits(&world)?;
+    world.only_its_key_waits()?;
     world.wait_for_attempts(3)?;
     crash(source)?;
     let source = world.start(policy())?;
     world.wait_for_attempts(2)?;
-    waits(&world)?;
+    world.only_its_key_waits()?;
     stop(source)?;
     let source = world.start(policy())?;
     world.wait_for_attempts(2)?;
@@ -297,4 +311,26 @@ pub(crate) fn stopped(broker: &TestBroker, prefix: &str) -> Result<()> {
         world.check(true)?;
     }
     Ok(())
+}
+
+/// The poison's key is parked, through a crash, an unparking that comes too early, and an orderly
+/// restart; unparked once it is healed, the key goes on in its order.
+pub(crate) fn parked(broker: &TestBroker, prefix: &str) -> Result<()> {
+    let world = World::new(broker, prefix.to_owned(), false)?;
+    let source = world.start(ErrorPolicy::park_by_key())?;
+    world.wait_for_attempts(1)?;
+    crash(source)?;
+    let source = world.start(ErrorPolicy::park_by_key())?;
+    world.only_its_key_waits()?;
+    ensure!(unpark(&source)? == 1, "one key is parked");
+    world.wait_for_attempts(1)?;
+    world.only_its_key_waits()?;
+    stop(source)?;
+    world.shared.is_healed.store(true, Ordering::Relaxed);
+    let source = world.start(ErrorPolicy::park_by_key())?;
+    world.only_its_key_waits()?;
+    ensure!(unpark(&source)? == 1, "one key is parked");
+    world.check(true)?;
+    stop(source)?;
+    world.check(true)
 }

@@ -132,6 +132,9 @@ fn finalize(
         Err(JobError::Failed { .. }) => return Ok(Next::Retry(Duration::from_secs(10))),
         Err(error) => error.to_string(),
     };
+    if what == "no end" {
+        return ctx.fail("the finalizer fails");
+    }
     ctx.store.steps.update(name.clone(), |steps| *steps += 1);
     ctx.forward(&DONE, &name, Steps::Done(format!("{name} {number} ({result})")))?;
     Ok(match (number, what.as_str()) {
@@ -306,6 +309,23 @@ fn a_panic_and_a_timeout_are_results() {
     let done = done(&driver);
     assert_eq!(done[1], "x 1 (the job panicked: a bug)");
     assert!(done[3].starts_with("y 1 (the job took longer than 20ms"), "{done:?}");
+}
+
+#[test]
+fn a_finalizer_that_fails_stops_the_source_under_every_policy_and_its_job_is_kept() {
+    let source = chains::Source::builder().durable_job(JobConfig::default(), run, finalize);
+    let source = source.on_handler_error(crate::ErrorPolicy::skip());
+    let mut driver = source.test_driver();
+    for _ in 0..2 {
+        let begun = std::panic::AssertUnwindSafe(|| begin(&mut driver, "a", "x", "no end"));
+        assert!(std::panic::catch_unwind(begun).is_err(), "it stops");
+        let error = driver.failure().expect("why").to_string();
+        assert!(error.contains("the finalizer fails"), "{error}");
+        let crashed = std::panic::AssertUnwindSafe(|| {
+            driver.crash();
+        });
+        assert!(std::panic::catch_unwind(crashed).is_err(), "the job is pending still");
+    }
 }
 
 #[test]
