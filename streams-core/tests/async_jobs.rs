@@ -524,3 +524,44 @@ fn a_scheduler_made_outside_of_a_runtime_brings_its_own() {
     let all = |driver: &TestDriver<work::Source>| driver.committed(0) == Some(2);
     assert!(driver.wait_until(Duration::from_secs(30), all));
 }
+
+/// Real threads: ends of jobs, schedules and timers meet in any order.
+#[test]
+fn order_by_key_holds_on_several_threads() {
+    const KEYS: i64 = 50;
+    const JOBS: i64 = 400;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(4).enable_time().build().expect("a runtime");
+    let running: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
+    let job = move |key: String, number: i64| {
+        let running = Arc::clone(&running);
+        async move {
+            let before = running.lock().expect("no panic").insert(key.clone(), number);
+            assert_eq!(before, None, "two jobs of {key} run");
+            tokio::task::yield_now().await;
+            running.lock().expect("no panic").remove(&key);
+            match number % 97 {
+                1 => Err(std::io::Error::other("an attempt is left")),
+                _ => Ok(number),
+            }
+        }
+    };
+    let config = wide().concurrency(16).worker_queue_depth(20).retries(2, MS);
+    let jobs = runtime.block_on(async { Jobs::new(config, job, done) }).expect("settings");
+    let mut driver = driver(jobs.clone());
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("k{key}")).collect();
+    driver.send_all((0..JOBS).flat_map(|n| keys.iter().map(move |key| (key, Work::Job(n)))));
+    let is_done = |driver: &TestDriver<work::Source>| driver.committed(0) == Some(KEYS * JOBS);
+    assert!(driver.wait_until(Duration::from_secs(120), is_done), "{:?}", jobs.counts());
+    let expected = (0..JOBS).map(|number| match number % 97 {
+        1 => Out::Failed("the job failed in attempt 2: an attempt is left".to_owned()),
+        _ => Out::Done(number),
+    });
+    let expected: Vec<Out> = expected.collect();
+    let outs = outs(&driver);
+    assert_eq!(outs.len(), keys.len());
+    for (key, outs) in outs {
+        assert_eq!(outs, expected, "{key}");
+    }
+    assert_eq!(jobs.counts(), streams_core::jobs::JobCounts::default());
+}

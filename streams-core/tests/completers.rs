@@ -1,12 +1,17 @@
 //! Asynchronous work: completers, events that stay incomplete for several steps, and their limits.
 
 use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use streams_core::eos::EosConfig;
 use streams_core::handler::Completer;
 use streams_core::prelude::*;
 use streams_core::testing::{Fault, TestDriver};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Metadata, Subscriber};
 
 #[derive(Events)]
 enum Jobs {
@@ -91,6 +96,82 @@ fn small_batches(partitions: i32) -> TestDriver<jobs::Source> {
     let eos = EosConfig::default().target_batch_size(5).and_then(|eos| eos.max_batch_size(10));
     let eos = eos.expect("sizes in range");
     jobs::Source::builder().partitions(partitions).eos(eos).test_driver()
+}
+
+#[test]
+fn a_partition_has_as_many_events_in_flight_as_the_setting_says() {
+    let mut driver = jobs::Source::builder().in_flight_events_max(3).test_driver();
+    driver.send_all((0..10).map(|_| ("k", Jobs::Several(1))));
+    let [first, second, third] = completers().try_into().expect("three events begin");
+    second.complete(|_| Ok(Complete));
+    driver.run_pending();
+    assert!(completers().is_empty(), "the first one holds the second back");
+    first.complete(|_| Ok(Complete));
+    driver.run_pending().then_committed(0, 2);
+    let mut begun = completers();
+    begun.push(third);
+    while !begun.is_empty() {
+        assert!(begun.len() <= 3, "{} events in flight", begun.len());
+        begun.into_iter().for_each(|completer| completer.complete(|_| Ok(Complete)));
+        driver.run_pending();
+        begun = completers();
+    }
+    driver.then_committed(0, 10);
+}
+
+/// Counts the log lines that have these words.
+struct Lines(&'static str, Arc<AtomicUsize>);
+
+impl Visit for Lines {
+    fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+        self.1.fetch_add(usize::from(format!("{value:?}").contains(self.0)), Ordering::Relaxed);
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Self(self.0, Arc::clone(&self.1)));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_partition_that_waits_for_its_limit_says_so_once() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let lines = Lines("raise `in_flight_events_max`", Arc::clone(&said));
+    tracing::subscriber::with_default(lines, || {
+        let mut driver = jobs::Source::builder().in_flight_events_max(2).test_driver();
+        driver.send_all((0..2).map(|_| ("k", Jobs::Several(1))));
+        assert_eq!(said.load(Ordering::Relaxed), 0, "no further record waits");
+        for _ in 0..5 {
+            driver.send_all((0..2).map(|_| ("k", Jobs::Several(1))));
+            completers().into_iter().for_each(|completer| completer.complete(|_| Ok(Complete)));
+            driver.run_pending();
+        }
+        assert_eq!(said.load(Ordering::Relaxed), 1);
+        completers().into_iter().for_each(|completer| completer.complete(|_| Ok(Complete)));
+    });
+}
+
+#[test]
+#[should_panic(expected = "in_flight_events_max")]
+fn a_limit_of_no_events_in_flight_is_refused() {
+    drop(jobs::Source::builder().in_flight_events_max(0).test_driver());
 }
 
 #[test]

@@ -54,8 +54,8 @@ impl<A: EventSource> TestDriver<A> {
     /// }
     ///
     /// # fn main() {
-    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time();
-    /// # let runtime = { let mut runtime = runtime; runtime.start_paused(true).build().unwrap() };
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     /// # runtime.block_on(async {
     /// // #[tokio::test(start_paused = true)]
     /// let calls = AsyncJobScheduler::new(SchedulerConfig::default(), ring, complete).unwrap();
