@@ -28,7 +28,7 @@ const MISTAKES: [(&str, &str); 34] = [
     ("forward_wrong_key", "&17u32"),
     ("handler_duplicate", "\"CreateContact\""),
     ("handler_for_an_older_form", "\"added.v1\""),
-    ("handler_is_async", "async"),
+    ("handler_is_async", "_: &mut EventContext<ContactStore>"),
     ("handler_is_generic", "T"),
     ("handler_missing", "contacts"),
     ("interjection_without_time", "u64"),
