@@ -421,6 +421,31 @@ pub trait Handler {
     fn call(ctx: &mut Self::Context, shared: &Self::Shared, payload: Self::Payload<'_>) -> Outcome;
 }
 
+pub use crate::jobs::sugar::{
+    Finalizer, JobKey, JobPayload, JobReturn, JobSettings, complete_job, job_key, record_key,
+    schedule,
+};
+
+/// The twin of an interjection.
+pub trait InterjectionHandler {
+    type Context;
+    type Shared;
+    const EVERY: Duration;
+    const JITTER: Duration;
+
+    fn call(ctx: &mut Self::Context, shared: &Self::Shared, at: SystemTime) -> Outcome;
+}
+
+/// The twin of a default handler.
+pub trait DefaultHandler {
+    type Context;
+    type Shared;
+    const FILE: &'static str;
+    const LINE: u32;
+
+    fn call(ctx: &mut Self::Context, shared: &Self::Shared, record: &Record) -> Outcome;
+}
+
 /// The twin of an async handler.
 pub trait AsyncHandler: Sized + 'static {
     type Shared: 'static;
@@ -466,31 +491,6 @@ pub use crate::jobs::durable::sugar::{
     DurableFinalizer, DurablePayload, complete_durable, durable_key, register_durable,
     schedule_durable,
 };
-pub use crate::jobs::sugar::{
-    Finalizer, JobKey, JobPayload, JobReturn, JobSettings, complete_job, job_key, record_key,
-    schedule,
-};
-
-/// The twin of an interjection.
-pub trait InterjectionHandler {
-    type Context;
-    type Shared;
-    const EVERY: Duration;
-    const JITTER: Duration;
-
-    fn call(ctx: &mut Self::Context, shared: &Self::Shared, at: SystemTime) -> Outcome;
-}
-
-/// The twin of a default handler.
-pub trait DefaultHandler {
-    type Context;
-    type Shared;
-    const FILE: &'static str;
-    const LINE: u32;
-
-    fn call(ctx: &mut Self::Context, shared: &Self::Shared, record: &Record) -> Outcome;
-}
-
 #[diagnostic::on_unimplemented(
     message = "an interjection is told the time as `SystemTime`",
     label = "should be `SystemTime`, not `{Self}`"
