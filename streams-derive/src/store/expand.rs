@@ -16,15 +16,8 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
     let fields: Vec<_> = store.tables.iter().map(|table| table.field).collect();
     let names: Vec<_> = store.tables.iter().map(|table| &table.name).collect();
     let bytes = names.iter().map(|name| Literal::byte_string(name.value().as_bytes()));
-    let restore_older = store.tables.iter().enumerate().map(|(index, table)| {
-        let (field, ages) = (table.field, 0..table.older.len());
-        quote!(#(.or_else(|error| #p::restore_older::<#marker, #index, #ages>(
-            &mut self.#field,
-            key,
-            &change,
-            error,
-        )))*)
-    });
+    let tables_by_index = store.tables.iter().enumerate();
+    let restore_older = tables_by_index.map(|(index, table)| restore_older(marker, index, table));
     let described = described(store, marker);
     quote! {
         const _: () = {
@@ -77,6 +70,18 @@ pub(super) fn store(store: &Store<'_>) -> TokenStream {
             #described
         };
     }
+}
+
+/// What is called if a row is none of today's type: each older type, newest first.
+fn restore_older(marker: &Ident, index: usize, table: &Table<'_>) -> TokenStream {
+    let p = quote!(::streams_core::__private);
+    let (field, ages) = (table.field, 0..table.older.len());
+    quote!(#(.or_else(|error| #p::restore_older::<#marker, #index, #ages>(
+        &mut self.#field,
+        key,
+        &change,
+        error,
+    )))*)
 }
 
 /// The only place where a field is asked to be a table, on the type that the user wrote.
