@@ -133,7 +133,11 @@ fn read_runs(offset: i64, runs: &str, form: Runs) -> Result<Vec<i64>, String> {
     for run in runs.split(',').filter(|_| !runs.is_empty() || form == Runs::Deltas) {
         let end = done.last().copied().unwrap_or(offset);
         let (first, last) = read_run(offset, end, run, form)
-            .filter(|(first, last)| end < *first && first <= last && *last < i64::MAX)
+            .filter(|(first, last)| first <= last && *last < i64::MAX)
+            // Earlier versions could list the event at the offset itself.
+            .filter(|(first, _)| {
+                end < *first || (end == *first && done.is_empty() && form == Runs::Deltas)
+            })
             .ok_or_else(|| format!("`{run}` is no run of events that are done"))?;
         let listed = i64::try_from(done.len()).unwrap_or(i64::MAX);
         if last - first >= DONE_EVENTS_MAX - listed {
@@ -338,6 +342,14 @@ impl Progress {
                 self.next = place.offset + 1;
                 self.bytes -= place.bytes;
             }
+        }
+        // The fetch may not have delivered them again yet: what is done next to the offset is not
+        // beyond it.
+        while self.in_flight.is_empty()
+            && let Some(done) = self.skip.pop_front_if(|done| done.offset == self.next)
+        {
+            self.next = done.offset + 1;
+            self.bytes -= done.bytes;
         }
     }
 

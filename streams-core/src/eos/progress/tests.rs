@@ -89,6 +89,31 @@ fn d9_the_schedule_travels_in_the_metadata() {
 }
 
 #[test]
+fn eos3_an_event_next_to_the_offset_is_not_beyond_it_before_it_is_delivered_again() {
+    let mut progress = Progress::new(&done(10, [11, 12, 14]));
+    assert_eq!(progress.deliver(10), Delivery::Run);
+    assert!(progress.complete(10));
+    let committed = progress.snapshot();
+    assert_eq!(committed, done(13, [14]));
+    assert_eq!(Snapshot::parse(13, &committed.metadata("x.1")), Ok(committed));
+    for offset in [11, 12] {
+        assert_eq!(progress.deliver(offset), Delivery::Stale, "the fetch is behind");
+    }
+    assert_eq!(
+        (progress.deliver(13), progress.deliver(14)),
+        (Delivery::Run, Delivery::AlreadyDone)
+    );
+    assert!(progress.complete(13));
+    assert_eq!((progress.snapshot(), progress.bytes), (Snapshot::at(15), 0));
+    // What earlier versions committed in such a moment.
+    let former = Snapshot::parse(11, "s1:.0-1#x.1").unwrap();
+    assert_eq!(former, done(11, [11, 12]));
+    let mut progress = Progress::new(&former);
+    assert_eq!(progress.deliver(11), Delivery::AlreadyDone);
+    assert_eq!(progress.snapshot(), Snapshot::at(13));
+}
+
+#[test]
 fn foreign_metadata_means_nothing_and_broken_metadata_is_an_error() {
     assert_eq!(Snapshot::parse(5, "node-7 at 12:00"), Ok(Snapshot::at(5)));
     let former = ["s1:,", "s1:x", "s1:0", "s1:3-2", "s1:4,3", "s1:-1", "s1:1-99999999999"];
