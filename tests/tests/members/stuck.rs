@@ -83,14 +83,14 @@ fn end(member: RunningSource<jobs::Source>) -> Result<std::result::Result<(), St
 }
 
 #[test]
-fn s4_a_second_stop_ends_a_source_whose_handler_never_returns() -> Result<()> {
+fn s4_stop_now_ends_a_source_whose_handler_never_returns() -> Result<()> {
     let (broker, gate) = (broker()?, closed());
     let stuck = member(&broker, &gate).start()?;
     ensure!(stuck.wait_for_active(PARTITIONS, PATIENCE));
     send(&broker)?;
     wait_until("the handler has begun", || gate.begun.load(Ordering::Relaxed) == 1)?;
     stuck.stop();
-    stuck.stop();
+    stuck.stop_now();
     let ended = end(stuck)?;
     let error = ended.err().context("it ended as if nothing were wrong")?;
     ensure!(error.contains("worker 0 is stuck in the handler of record jobs-"), "{error}");
