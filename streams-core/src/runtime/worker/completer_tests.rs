@@ -1,9 +1,13 @@
 //! Completers that outlive the assignment in which their events began.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::planted_tests::{Counted, Counts, Member, OUT, PARKED, World};
 use super::{FromWorker, ToWorker};
-use crate::handler::Completer;
+use crate::handler::{Completer, Hold};
 use crate::prelude::*;
+use crate::testing::Fault;
 
 /// Completes an event with an output of this number.
 fn complete(completer: Completer<Counts>, number: u64) {
@@ -104,4 +108,83 @@ fn d1_a_completer_of_a_retired_task_has_no_effect() {
     world.settle(&mut a);
     assert_eq!(world.counts(), [1, 101]);
     assert_eq!(committed(&world), 2);
+}
+
+/// Holds the partition, and counts the ends of its incarnation.
+fn held(member: &mut Member) -> (Hold<Counts>, Arc<AtomicUsize>) {
+    let ends = Arc::new(AtomicUsize::new(0));
+    let told = Arc::clone(&ends);
+    let task = member.worker.tasks.get_mut(&0).expect("the partition's task");
+    task.context.incarnation().on_end(move || {
+        told.fetch_add(1, Ordering::Relaxed);
+    });
+    (task.context.hold(), ends)
+}
+
+#[test]
+fn a_held_partition_takes_no_events_until_the_hold_is_dropped() {
+    let world = World::new();
+    let mut a = world.owner("a");
+    world.settle(&mut a);
+    let (hold, ends) = held(&mut a);
+    for _ in 0..1_000 {
+        world.send();
+    }
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [0; 0]);
+    // The mailbox carries the end of the hold, and so wakes the worker.
+    drop(hold);
+    world.settle(&mut a);
+    assert_eq!((world.counts().len(), committed(&world)), (1_000, 1_000));
+    assert_eq!(ends.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_revoked_partition_tells_the_end_of_its_incarnation_at_once() {
+    let world = World::new();
+    let mut a = world.owner("a");
+    world.park();
+    world.settle(&mut a);
+    let (hold, ends) = held(&mut a);
+    a.mailbox.send(ToWorker::Revoke(world.at.clone()));
+    world.settle(&mut a);
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
+    drop((hold, PARKED.take()));
+    world.settle(&mut a);
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_hold_ends_with_its_incarnation_and_frees_no_later_one() {
+    let world = World::new();
+    let mut a = world.owner("a");
+    world.settle(&mut a);
+    let (lost, ends) = held(&mut a);
+    world.send();
+    a.mailbox.send(ToWorker::LoseAll);
+    world.settle(&mut a);
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
+    world.generation(&a, "a");
+    world.assign(&a);
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1], "the new assignment is not held");
+    let (current, ends) = held(&mut a);
+    drop(lost);
+    world.send();
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1], "the hold of the first assignment frees no later one");
+    drop(current);
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1, 2]);
+    // A rewind ends the incarnation too.
+    let (rewound, _) = held(&mut a);
+    assert_eq!(ends.load(Ordering::Relaxed), 0);
+    world.cluster.lock().inject(Fault::Abort);
+    World::interject(&a);
+    world.settle(&mut a);
+    assert_eq!((world.counts(), ends.load(Ordering::Relaxed)), (vec![1, 2, 3], 1));
+    world.send();
+    world.settle(&mut a);
+    assert_eq!(world.counts(), [1, 2, 3, 4], "the rewind has ended the hold");
+    drop(rewound);
 }
