@@ -26,7 +26,7 @@ const GUIDE: &str = "docs/from-gkes.md";
 const NAMES: &str = "tests/data/gkes-exports.txt";
 
 /// The rows whose counterpart says `not yet`. The number may only shrink.
-const NOT_YET: usize = 20;
+const NOT_YET: usize = 1;
 
 /// What the counterpart says where the guide promises nothing.
 const MISSING: &str = "not yet";
