@@ -1,7 +1,8 @@
 //! What `incr_coop`'s members and their leader tell each other beyond the consumer protocol: JSON.
 //!
-//! The names are GKES's (`IncrGroupMemberMeta`, `IncrGroupMemberInstructions`), so that its members
-//! and ours can be in one group; what is ours has names of its own, which GKES does not read.
+//! The names are GKES's (`IncrGroupMemberMeta`, `IncrGroupMemberInstructions`), so the members of
+//! both understand each other; what is ours has names of its own, which GKES does not read. A mixed
+//! group is wrong nevertheless, because GKES keeps the offsets in a topic of its own.
 //! Everything is read as if it came from an enemy: sizes are bounded, unknown names are skipped.
 
 use std::collections::BTreeMap;
