@@ -276,6 +276,8 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
             if !task.state.is_copy() {
                 self.call_back(Call::Revoked, &at);
             }
+            // A job of its events hears of the end now, and on the thread of the worker.
+            task.context.end_incarnation();
             // A store of 130,000 rows takes up to 100 ms.
             self.closer.drop(task);
         }
