@@ -259,12 +259,15 @@ struct Item<S: 'static, K, V, R> {
     incarnation: u64,
 }
 
+/// What ends a group: the event's completer, and what it completes the event with.
+type End<S, K, V, R> = (Completer<S>, Callback<S, K, V, R>);
+
 /// The items of an event.
 struct Group<S: 'static, K, V, R> {
     done: Vec<Option<BatchItem<K, V, R>>>,
     left: usize,
     /// `None` once the group is complete.
-    end: Option<(Completer<S>, Callback<S, K, V, R>)>,
+    end: Option<End<S, K, V, R>>,
 }
 
 impl<S: StateStore, K: Send + 'static, V: Send + 'static, R: Send + 'static> Group<S, K, V, R> {
@@ -289,7 +292,9 @@ fn of_item(error: &Arc<JobError>) -> JobError {
         JobError::TimedOut { timeout } => JobError::TimedOut { timeout: *timeout },
         JobError::Panicked { message } => JobError::Panicked { message: message.clone() },
         JobError::Cancelled => JobError::Cancelled,
-        _ => JobError::Failed { attempts: 1, source: Box::new(OfBatch(Arc::clone(error))) },
+        JobError::Failed { .. } => {
+            JobError::Failed { attempts: 1, source: Box::new(OfBatch(Arc::clone(error))) }
+        }
     }
 }
 
@@ -585,7 +590,7 @@ where
     }
 
     fn pump(self: &Arc<Self>) {
-        Inner::pump(self);
+        Self::pump(self);
     }
 
     fn sooner(&self) -> &Notify {

@@ -582,7 +582,7 @@ where
     }
 
     fn pump(self: &Arc<Self>) {
-        Inner::pump(self);
+        Self::pump(self);
     }
 
     fn sooner(&self) -> &Notify {
