@@ -5,7 +5,6 @@
 //! notifications to 500 addresses instead, 20 ms each, in the order of each address. With `--serve`
 //! it sends nothing and processes what comes, until Ctrl-C. `--bootstrap HOST:PORT` does the same
 //! on a real cluster.
-#![expect(clippy::enum_variant_names, reason = "record types are named as the seed names them")]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -65,7 +65,9 @@ fn done(
 
 /// The batches that were executed, each with its items.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Vec<(String, i64)>>>>);
+struct Log(Arc<Mutex<Vec<Batch>>>);
+
+type Batch = Vec<(String, i64)>;
 
 impl Log {
     fn sizes(&self) -> Vec<usize> {

@@ -142,6 +142,6 @@ fn two_job_types_of_one_name_are_refused() {
     }
     let source = mails::Source::builder().bootstrap("127.0.0.1:1").group("g").topic("t");
     let source = source.durable_job(JobConfig::default(), run, |_, _, _| Ok(Next::Done));
-    let error = source.shared(App::default()).start().err().expect("two types have one name");
+    let error = source.shared(App::default()).start().expect_err("two types have one name");
     assert!(error.to_string().contains("`count`: two job types of the source"), "{error}");
 }

@@ -178,6 +178,9 @@ fn correlation_id(frame: &[u8], at: usize) -> Option<[u8; 4]> {
     frame.get(at..at + 4)?.try_into().ok()
 }
 
+/// A reply that is to be lost: its correlation id, and whether the broker goes with it.
+type LostReply = ([u8; 4], bool);
+
 /// The fault that hits this request, if one does.
 fn fault_of(frame: &[u8], state: &State) -> Option<Lost> {
     let client_id_bytes = usize::try_from(int16(frame, 12)?).unwrap_or(0);
@@ -211,8 +214,7 @@ fn serve(client: &TcpStream, broker: &str, state: &Arc<State>) -> Result<()> {
         let _ = client.shutdown(Shutdown::Both);
         let _ = upstream.shutdown(Shutdown::Both);
     };
-    // The reply that is to be lost, by its correlation id, and whether the broker goes with it.
-    let lost: Arc<Mutex<Option<([u8; 4], bool)>>> = Arc::default();
+    let lost: Arc<Mutex<Option<LostReply>>> = Arc::default();
     let (mut replies, mut to_client) = (upstream.try_clone()?, client.try_clone()?);
     let (awaited, shared) = (Arc::clone(&lost), Arc::clone(state));
     std::thread::spawn(move || {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ struct Offsets {
 impl ChangeLogReceiver for Offsets {
     fn receive_change(&mut self, record: &Record) -> Result<(), ReceiveError> {
         match record.value() {
-            Some(b"fail") => return Err("it is not taken".into()),
+            Some(b"fail") => Err("it is not taken".into()),
             Some(b"panic") => panic!("it is too much"),
             _ => Ok(self.sender.send(record.offset())?),
         }
@@ -188,17 +189,16 @@ fn a_table_that_fails_stops_the_source_whose_handlers_read_it() {
 
 /// Returns true if the topic still has a tombstone.
 fn has_tombstone(bootstrap: &str, topic: &str) -> bool {
-    let found = Arc::new(Mutex::new(false));
+    let found = Arc::new(AtomicBool::new(false));
     let finds = Arc::clone(&found);
     let log = GlobalChangeLog::builder(move |record: &Record| {
-        *finds.lock().unwrap() |= record.value().is_none();
+        finds.fetch_or(record.value().is_none(), Ordering::Relaxed);
         Ok(())
     });
     let log = log.bootstrap(bootstrap).topic(topic).start().unwrap();
     log.wait_caught_up(PATIENCE).unwrap();
     log.stop().unwrap();
-    let found = *found.lock().unwrap();
-    found
+    found.load(Ordering::Relaxed)
 }
 
 #[test]

@@ -131,13 +131,13 @@ fn older_rows_are_restored_in_todays_type() {
         let value = Some(value.as_bytes());
         store.restore(Change { offset: 7, key, value, headers: &headers })
     };
-    restore("people\01", r#"{"mail":"a"}"#).expect("the oldest form");
-    restore("people\02", r#"{"email":"b"}"#).expect("the form before today's");
-    restore("people\03", r#"{"emails":["c","d"]}"#).expect("today's form");
-    let error = restore("people\04", r#"{"post":"e"}"#).expect_err("no form").to_string();
+    restore("people\x001", r#"{"mail":"a"}"#).expect("the oldest form");
+    restore("people\x002", r#"{"email":"b"}"#).expect("the form before today's");
+    restore("people\x003", r#"{"emails":["c","d"]}"#).expect("today's form");
+    let error = restore("people\x004", r#"{"post":"e"}"#).expect_err("no form").to_string();
     assert!(error.contains("missing field `emails`") && error.contains("offset 7"), "{error}");
     let [narrow, wide] = [&[0, 0, 0, 9][..], &[0, 0, 0, 0, 0, 0, 1, 0]];
-    for (key, value) in [(b"counts\0n", narrow), (b"counts\0w", wide)] {
+    for (key, value) in [(b"counts\x00n", narrow), (b"counts\x00w", wide)] {
         let headers = Headers::default();
         let change = Change { offset: 8, key, value: Some(value), headers: &headers };
         store.restore(change).expect("a number of either width");
