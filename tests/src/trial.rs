@@ -13,6 +13,11 @@ pub fn runs_long_rounds() -> bool {
     is_required(LONG)
 }
 
+/// Why a test of the long rounds is left out, if it is.
+pub fn not_a_long_round() -> Option<String> {
+    (!runs_long_rounds()).then(|| format!("a long round ({LONG}=1)"))
+}
+
 /// Whether a variable of the environment turns such a skip into a failure.
 pub fn is_required(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")

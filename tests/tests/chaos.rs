@@ -8,15 +8,15 @@
 use libtest_mimic::Arguments;
 use streams_tests::chaos::{Settings, run};
 use streams_tests::kafka;
-use streams_tests::trial::{LONG, runs_long_rounds, trial};
+use streams_tests::trial::{LONG, not_a_long_round, trial};
 
 fn main() {
     // The nodes end with the thread that started them, which is the main one.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let name = "kafka::a_cluster_of_three_loses_its_leaders_and_its_majority".to_owned();
-    let (skip, variable) = match runs_long_rounds() {
-        true => (kafka::missing(), kafka::REQUIRE),
-        false => (Some(format!("a long round ({LONG}=1)")), LONG),
+    let (skip, variable) = match not_a_long_round() {
+        None => (kafka::missing(), kafka::REQUIRE),
+        is_left_out => (is_left_out, LONG),
     };
     let test = trial(name, skip, variable, |_| {
         let report = run(&Settings::short(), &mut |line| eprintln!("{line}"))?;

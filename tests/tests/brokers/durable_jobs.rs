@@ -9,6 +9,7 @@ use serde::Deserialize;
 use streams_tests::broker::TestBroker;
 use streams_tests::oracle::{check_totals, read_committed};
 use streams_tests::process::{Program, example, target_dir};
+use streams_tests::trial::runs_long_rounds;
 use streams_tests::workload::{Random, Totals, Workload};
 
 use super::group::await_active;
@@ -17,6 +18,19 @@ use super::running_totals::seed;
 const PATIENCE: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 8;
 const KILLS: usize = 10;
+/// So many jobs run in chains of three, and so many are pending over a restart.
+const CHAINS: u64 = 10_000;
+const PENDING: u64 = 100_000;
+/// Without the long rounds there are so many times fewer.
+const FEWER: u64 = 10;
+
+/// How many jobs a test has, and how often it kills a member.
+fn sizes(jobs: u64) -> (u64, usize) {
+    match runs_long_rounds() {
+        true => (jobs, KILLS),
+        false => (jobs / FEWER, KILLS / 3),
+    }
+}
 
 struct Setting {
     bootstrap: String,
@@ -102,19 +116,23 @@ fn check_order(outputs: &[Vec<u8>]) -> Result<()> {
 }
 
 /// 10,000 jobs of 20 ms in chains of three steps; two members, of which one or the other is killed,
-/// ten times in all, and one leaves and comes back in the middle.
+/// ten times in all, and one leaves and comes back in the middle. A tenth of it without the long
+/// rounds.
 pub(crate) fn killed(broker: &TestBroker, prefix: &str) -> Result<()> {
-    let setting = Setting::new(broker, prefix, 3, &["--concurrency", "8"])?;
-    let workload = Workload { records: 10_000, ids: 2_000, rate: 0, seed: seed() };
+    let (jobs, kills) = sizes(CHAINS);
+    // The short form has to last for its kills too.
+    let concurrency = if runs_long_rounds() { "8" } else { "2" };
+    let setting = Setting::new(broker, prefix, 3, &["--concurrency", concurrency])?;
+    let workload = Workload { records: jobs, ids: 2_000, rate: 0, seed: seed() };
     let mut random = Random::new(seed());
     let mut members = [setting.start("a")?, setting.start("b")?];
     let names = ["a", "b"];
     workload.send(&setting.bootstrap, &setting.topic("in"))?;
     let mut seen = vec![];
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(400 + random.below(600)));
         let which = kill % 2;
-        if kill == KILLS / 2 {
+        if kill == kills / 2 {
             // Its partitions move to the other one, which warms up first.
             members[which].stop(PATIENCE).with_context(|| members[which].stderr())?;
             members[which] = setting.start(names[which])?;
@@ -135,20 +153,22 @@ pub(crate) fn killed(broker: &TestBroker, prefix: &str) -> Result<()> {
     setting.check(&workload).with_context(|| logs(&members))?;
     eprintln!("effects committed at each kill: {seen:?}");
     let all = usize::try_from(workload.records)? * 3;
-    ensure!(seen.iter().filter(|count| **count < all).count() >= KILLS / 2, "too fast: {seen:?}");
+    ensure!(seen.iter().filter(|count| **count < all).count() >= kills / 2, "too fast: {seen:?}");
     for member in &mut members {
         member.stop(PATIENCE)?;
     }
     setting.check(&workload)
 }
 
-/// 100,000 jobs are pending when the source is killed, and when it is stopped; then they run.
+/// 100,000 jobs are pending when the source is killed, and when it is stopped; then they run. A
+/// tenth of it without the long rounds.
 pub(crate) fn restarted(broker: &TestBroker, prefix: &str) -> Result<()> {
     let gate: PathBuf = target_dir()?.join("test-logs").join(format!("{prefix}.gate"));
     let path = gate.to_string_lossy().into_owned();
     let further = ["--gate", &path, "--concurrency", "1000", "--work-ms", "0"];
+    let (pending, _) = sizes(PENDING);
     let setting = Setting::new(broker, prefix, 1, &further)?;
-    let workload = Workload { records: 100_000, ids: 100_000, rate: 0, seed: 19 };
+    let workload = Workload { records: pending, ids: pending, rate: 0, seed: 19 };
     workload.send(&setting.bootstrap, &setting.topic("in"))?;
     let mut source = setting.start("a")?;
     await_active(&source, usize::try_from(PARTITIONS)?)?;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use streams_tests::broker::TestBroker;
 use streams_tests::kafka::{self, Kafka};
-use streams_tests::trial::trial;
+use streams_tests::trial::{LONG, not_a_long_round, trial};
 
 /// What a test needs beside its broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum Needs {
 type Body = fn(&TestBroker, &str) -> anyhow::Result<()>;
 
 /// Most tests wait most of the time: for the load, for sessions that end, for Java.
-const THREADS: usize = 5;
+const THREADS: usize = 7;
 
 /// The longest first, so that none of them is left alone at the end.
 const TESTS: &[(&str, Needs, Body)] = &[
@@ -109,7 +109,8 @@ fn main() {
     let name = "kafka::the_broker_restarts_under_load".to_owned();
     trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| faults::kafka_restarts()));
     let name = "kafka::a_global_table_outlives_a_restart_of_the_broker".to_owned();
-    trials.push(trial(name, no_kafka.clone(), kafka::REQUIRE, |_| globals::kafka_restarts()));
+    let (skip, variable) = long_round(no_kafka.clone());
+    trials.push(trial(name, skip, variable, |_| globals::kafka_restarts()));
     for (name, needs, body) in TESTS {
         if *needs != Needs::Faults {
             let no_kcat = || no_kcat.clone().filter(|_| *needs == Needs::Kcat);
@@ -121,12 +122,12 @@ fn main() {
                 None => anyhow::bail!("Apache Kafka was not started"),
             }));
         }
-        let skip = match needs {
-            Needs::Kcat => no_kcat.clone(),
-            Needs::Java => no_kafka.clone(),
-            Needs::Nothing | Needs::Faults => None,
+        let (skip, variable) = match needs {
+            Needs::Kcat => (no_kcat.clone(), kafka::REQUIRE),
+            Needs::Java => long_round(no_kafka.clone()),
+            Needs::Nothing | Needs::Faults => (None, kafka::REQUIRE),
         };
-        trials.push(trial(format!("embedded::{name}"), skip, kafka::REQUIRE, move |topic| {
+        trials.push(trial(format!("embedded::{name}"), skip, variable, move |topic| {
             body(&TestBroker::embedded()?, topic)
         }));
     }
@@ -143,6 +144,14 @@ fn main() {
     // The broker ends before the process does.
     drop(real);
     conclusion.exit();
+}
+
+/// Why a test of the long rounds is left out, and the variable that requires it.
+fn long_round(missing: Option<String>) -> (Option<String>, &'static str) {
+    match not_a_long_round() {
+        None => (missing, kafka::REQUIRE),
+        is_left_out => (is_left_out, LONG),
+    }
 }
 
 fn is_filtered_out(arguments: &Arguments, prefix: &str) -> bool {

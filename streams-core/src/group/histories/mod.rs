@@ -27,7 +27,7 @@ use super::assignor::{Assignment, Assignor, PlanSettings, Subscription};
 use super::user_data::{Instructions, MemberMeta, encode_instructions};
 use crate::planted::{self, Bug};
 
-const HISTORIES_DEFAULT: u64 = 100;
+const HISTORIES_DEFAULT: u64 = 40;
 const MEMBERS_MAX: usize = 7;
 /// A group that joins again after this time has not settled: a failure is forgotten after 30 s.
 const QUIET: Duration = Duration::from_secs(45);
