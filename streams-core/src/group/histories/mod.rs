@@ -28,6 +28,8 @@ use super::user_data::{Instructions, MemberMeta, encode_instructions};
 use crate::planted::{self, Bug};
 
 const HISTORIES_DEFAULT: u64 = 40;
+/// Within so many histories a planted bug shows.
+const PLANTED_SHOWS: u64 = 100;
 const MEMBERS_MAX: usize = 7;
 /// A group that joins again after this time has not settled: a failure is forgotten after 30 s.
 const QUIET: Duration = Duration::from_secs(45);
@@ -219,7 +221,7 @@ fn found_out(bug: Bug) -> String {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         text.or_else(|| panic.downcast_ref::<String>().cloned())
     };
-    (0..HISTORIES_DEFAULT).find_map(failure).unwrap_or_else(|| panic!("{bug:?} goes unnoticed"))
+    (0..PLANTED_SHOWS).find_map(failure).unwrap_or_else(|| panic!("{bug:?} goes unnoticed"))
 }
 
 #[test]
