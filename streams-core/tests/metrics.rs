@@ -173,8 +173,8 @@ fn a_restore_is_measured() {
 
 #[test]
 fn a_worker_registers_its_figures_at_the_start() {
-    /// These the group's member registers, the sink for dropped metrics, or a partition.
-    const ELSEWHERE: [&str; 10] = [
+    /// The group's member, the sink of dropped metrics or a partition registers these.
+    const ELSEWHERE: [&str; 12] = [
         "streams_rebalances_total",
         "streams_partitions_lost_total",
         "streams_partitions_active",
@@ -185,6 +185,8 @@ fn a_worker_registers_its_figures_at_the_start() {
         "streams_consumer_lag_records",
         "streams_restore_remaining_records",
         "streams_copy_lag_records",
+        "streams_durable_jobs_pending",
+        "streams_durable_jobs_bytes",
     ];
     let values = Values::default();
     metrics::with_local_recorder(&values, || {
