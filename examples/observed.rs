@@ -125,7 +125,7 @@ fn keep_slowest(slowest: &Mutex<Option<Metric>>, metric: &Metric) {
     }
 }
 
-/// Waits until the source has committed so many records, by its own figures.
+/// Waits until the source's own figures count `records` committed records.
 fn await_records(prometheus: &PrometheusHandle, records: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -139,8 +139,13 @@ impl WorkerMeters {
         }
     }
 
-    /// Reports a committed transaction.
-    pub(crate) fn committed(&self, at: TxnTimes, partitions: &[i32], figures: &TxnFigures) {
+    /// Reports a committed transaction, with the number of its partitions and the only one.
+    pub(crate) fn committed(
+        &self,
+        at: TxnTimes,
+        (partition_count, partition): (usize, Option<i32>),
+        figures: &TxnFigures,
+    ) {
         let TxnFigures { opened_at, sealed_at, source_records, records, bytes } = *figures;
         let sealed_at = sealed_at.unwrap_or(opened_at);
         let since = |earlier: Instant| at.now.saturating_duration_since(earlier);
@@ -160,11 +165,8 @@ impl WorkerMeters {
                 end_time: at.wall,
                 count: records,
                 bytes,
-                partition_count: partitions.len(),
-                partition: match partitions {
-                    [one] => Some(*one),
-                    _ => None,
-                },
+                partition_count,
+                partition,
                 topic: Arc::clone(&self.labels.topic),
                 group_id: Arc::clone(&self.labels.group),
             });

@@ -128,7 +128,7 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         offsets.iter().filter_map(of).collect()
     }
 
-    fn partition_of(&self, id: PartitionId) -> Option<TopicPartition> {
+    pub(super) fn partition_of(&self, id: PartitionId) -> Option<TopicPartition> {
         let task = self.tasks.values().find(|task| task.id == id)?;
         Some(task.topic_partition().clone())
     }

@@ -22,16 +22,12 @@ impl<A: EventSource, P: TxnProducer, F: Fetcher> Worker<A, P, F> {
         partitions: &[(PartitionId, EventSeq)],
         figures: &TxnFigures,
     ) {
-        let number = |(id, _): &(PartitionId, EventSeq)| {
-            let task = self.tasks.values().find(|task| task.id == *id)?;
-            Some(task.topic_partition().partition())
+        // The metric names a partition only if there is one.
+        let only = match partitions {
+            [(id, _)] => self.partition_of(*id).map(|at| at.partition()),
+            _ => None,
         };
-        let numbers: Vec<i32> = match partitions.len() {
-            // The metric names a partition only if there is one.
-            1 => partitions.iter().filter_map(number).collect(),
-            _ => vec![-1; partitions.len()],
-        };
-        self.meters.committed(self.times(now), &numbers, figures);
+        self.meters.committed(self.times(now), (partitions.len(), only), figures);
     }
 
     /// Reports that a partition's store is restored.
